@@ -114,7 +114,7 @@ module.exports = {
         "Core, ports and adapters know what a capture is; where its files lie and how they are sealed is for whoever wires them. A verifier holds no captures.",
       severity: "error",
       from: { path: "^(agent|actuator|verifier|cli)/", pathNot: "^(agent|actuator)/[^/]+[.]ts$" },
-      to: { path: "^capture/", pathNot: ["^capture/(capture|hand-out)[.]ts$"] },
+      to: { path: "^capture/", pathNot: ["^capture/(capture|hand-out|archive)[.]ts$"] },
     },
     {
       name: "native-stands-alone",

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { HandOut } from "@hullmark/capture/hand-out";
+import { sealTo } from "@hullmark/capture/seal";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
@@ -207,7 +208,9 @@ function purgesOf({ purge, docker, limits }: ActuatorConfig, captures: CaptureFi
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {
   if (capture.recipients.length === 0) return undefined;
   const filesOf = (containerId: string) => new EngineFiles(docker.socket, containerId);
-  return new CaptureFiles({ ...capture, directory: join(stateDirectory, "captures"), filesOf, proc: "/proc", nowMs: () => Date.now() });
+  const { recipients, ...limits } = capture;
+  const own = { directory: join(stateDirectory, "captures"), seal: sealTo(recipients), filesOf, proc: "/proc" };
+  return new CaptureFiles({ ...limits, ...own, nowMs: () => Date.now() });
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -1,5 +1,6 @@
 /** The agent's configuration file: YAML, strict keys, errors with their places. deploy/config/agent.example.yaml explains every key. */
 import { hostname } from "node:os";
+import { captureSettings } from "@hullmark/capture/settings";
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { compileGlob } from "@hullmark/proto/codec";
 import * as z from "zod";
@@ -84,6 +85,8 @@ const ConfigSchema = z.strictObject({
       hourly: z.int().min(1).max(1000).default(60),
     })
     .prefault({}),
+  /** What is kept of a pod before it is evicted, and whom it is sealed to. Nothing, unless there are recipients. */
+  capture: captureSettings(16_777_216).prefault({}),
   spool: z.strictObject({ maxBytes: z.int().min(1_048_576).max(4_294_967_296).default(67_108_864) }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
 });

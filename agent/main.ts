@@ -3,11 +3,15 @@ import "./adapters/host/engine-flags.ts";
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
+import { CAPTURE_FAILPOINTS, CaptureError, type CaptureFailpoint } from "@hullmark/capture/capture";
+import type { CaptureFiles } from "@hullmark/capture/capture-files";
+import { HandOut } from "@hullmark/capture/hand-out";
+import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { openBootLog } from "./adapters/boot-log/boot-log-file.ts";
 import { checkpointFile } from "./adapters/checkpoint-file/checkpoint-file.ts";
 import { systemClock } from "./adapters/clock/system-clock.ts";
 import { CriRuntime } from "./adapters/cri/cri-runtime.ts";
+import { DeltaFiles } from "./adapters/delta-files/delta-files.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
 import { FileSpool } from "./adapters/file-spool/file-spool.ts";
 import { GrpcSink } from "./adapters/grpc/grpc-sink.ts";
@@ -19,11 +23,13 @@ import { NoRuntime } from "./adapters/no-runtime/no-runtime.ts";
 import { nodeFiles } from "./adapters/node-files/node-files.ts";
 import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
 import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
+import { SEALING_FLAG, sealApart } from "./adapters/sealing/sealing-process.ts";
 import { Tpm2Quoter } from "./adapters/tpm2/index.ts";
 import { nativeContent } from "./adapters/tree/native-content.ts";
 import { nativeMeasurer } from "./adapters/tree/native-measurer.ts";
 import { openChangeSource } from "./change-sources.ts";
 import { type AgentConfig, loadConfig } from "./config.ts";
+import { CaptureDesk } from "./core/capture-desk.ts";
 import { ChangeSourceKeeper } from "./core/change-source-keeper.ts";
 import { codeInspection } from "./core/code-inspection.ts";
 import { FileContents } from "./core/file-contents.ts";
@@ -36,6 +42,11 @@ import type { ContainerRuntime } from "./ports/container-runtime.ts";
 import type { Quoter } from "./ports/quoter.ts";
 
 const HEALTH_INTERVAL_MS = 5_000;
+const EXPIRE_INTERVAL_MS = 600_000;
+/** After a start a capture waits for its container to be measured: no longer. */
+const SETTLE_MS = 10_000;
+/** Where the process of a node that captures can be killed in the tests; each must be survived. */
+const FAILPOINTS = [...CAPTURE_FAILPOINTS, "capture-told"] as const;
 /** After the first SIGTERM the session hands over what is spooled; whatever hangs then ends here. Below a pod's default grace period of 30 s. */
 const STOP_MS = 5_000;
 
@@ -128,6 +139,15 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     clock: systemClock,
     log: (message, fields) => log.info(fields, message),
   });
+  const passing = dieAt<(typeof FAILPOINTS)[number]>(FAILPOINTS, process.env);
+  const captures = await openCaptures(config, agent, passing);
+  const desk = captures && captureDesk(captures, agent, log);
+  const handOut = new HandOut({
+    captures: config.capture.handOut ? captures : undefined,
+    upload: (part) => sink.uploadCapture(part),
+    nowMs: () => Date.now(),
+    told: (what, facts) => log.info(facts, what),
+  });
   session = new Session({
     sink,
     spool,
@@ -137,6 +157,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     random: Math.random,
     losses: () => condition.losses,
     contents: contents.enabled,
+    captures: captures !== undefined,
     checkpoints: checkpointFile(join(config.stateDirectory, "log-checkpoint")),
     handlers: {
       quote: (challenge, callSignal) =>
@@ -157,6 +178,12 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         ),
       bootLog: () => bootLog.read(),
       content: (request) => contents.answer(request),
+      capture: async (request) => {
+        const answer = desk ? await desk.answer(request) : { id: request.id, problem: "this node captures nothing" };
+        passing("capture-told");
+        return answer;
+      },
+      captureWanted: (wanted) => void handOut.answer(wanted).catch((err: unknown) => log.warn({ err }, "a capture could not be handed out")),
       tree: async (request) => answerTree(request, await agent.tree(request.tree)),
       policy: (policy) => agent.setPolicy(policy),
       resync: (reason, lost) => {
@@ -211,6 +238,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         rescan: (s) => agent.rescanPeriodically(s),
         tpm: tpmHealth,
         session: (s) => live.run(s),
+        captures: (s) => expireCaptures(captures, log, s),
       },
       signal,
     );
@@ -219,6 +247,59 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     agent.close();
     await quoter?.close();
     spool.close();
+  }
+}
+
+/** undefined: nothing is captured. What it needs is loaded by whoever captures alone: an agent is small. @throws Error where a recipient is none */
+async function openCaptures(
+  { capture: { recipients, ...limits }, stateDirectory }: AgentConfig,
+  agent: NodeAgent,
+  passing: (point: CaptureFailpoint) => void,
+): Promise<CaptureFiles | undefined> {
+  if (recipients.length === 0) return undefined;
+  const { CaptureFiles } = await import("@hullmark/capture/capture-files");
+  const seal = sealApart([process.execPath, ...process.execArgv, process.argv[1] ?? ""], recipients);
+  await seal(Buffer.alloc(0));
+  const filesOf = (containerId: string): DeltaFiles => {
+    const container = agent.measured(containerId);
+    if (!container) throw new CaptureError("there is no such container on this node");
+    return new DeltaFiles(container, nativeContent);
+  };
+  const own = { directory: join(stateDirectory, "captures"), required: false, proc: "/proc", nowMs: () => Date.now() };
+  return new CaptureFiles({ ...limits, ...own, seal, filesOf, passing });
+}
+
+function captureDesk(captures: CaptureFiles, agent: NodeAgent, log: ReturnType<typeof openLog>): CaptureDesk {
+  return new CaptureDesk({
+    captures,
+    nameOf: (containerId) => agent.measured(containerId)?.name,
+    settled: (containerId) => agent.settled(containerId, SETTLE_MS),
+    clock: systemClock,
+    log: (message, fields) => log.info(fields, message),
+  });
+}
+
+async function expireCaptures(captures: CaptureFiles | undefined, log: ReturnType<typeof openLog>, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      captures?.expire();
+    } catch (err) {
+      log.warn({ err }, "captures that were kept for long enough cannot be removed");
+    }
+    await systemClock.sleep(EXPIRE_INTERVAL_MS, signal);
+  }
+}
+
+/** Of the process that {@link sealApart} starts. @returns exit code */
+async function sealStandardInput(recipients: readonly string[]): Promise<number> {
+  const [{ sealTo }, { buffer }] = [await import("@hullmark/capture/seal"), await import("node:stream/consumers")];
+  try {
+    const sealed = await sealTo(recipients)(await buffer(process.stdin));
+    await new Promise<void>((resolve, reject) => process.stdout.write(sealed, (error) => (error ? reject(error) : resolve())));
+    return 0;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
   }
 }
 
@@ -286,6 +367,7 @@ async function showIdentity(config: AgentConfig): Promise<void> {
 }
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args[0] === SEALING_FLAG) return await sealStandardInput(args.slice(1));
   const command = readCommandLine(args, { usage: USAGE, flags: ["show-identity", "self-test"], load: loadConfig });
   if (typeof command === "number") return command;
   const { config, flag } = command;

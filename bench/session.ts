@@ -136,6 +136,7 @@ async function sessionsOver({ store, log }: SqliteStore, directory: string, rows
       clock: systemClock,
       meter,
       losses: new Map<string, number>(),
+      captures: { connect: () => () => {}, taken: () => {} },
       committer,
       quotes,
       fleet,

@@ -3,42 +3,51 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
-import { Encrypter } from "age-encryption";
-import { pack } from "tar-stream";
-import { type Capture, CaptureError, type CaptureSubject, type Captures, type ChangedFiles, type KeptCaptures, MAX_ATTEMPTS } from "./capture.ts";
+import { archive } from "./archive.ts";
+import {
+  type Capture,
+  CaptureError,
+  type CaptureFailpoint,
+  type CaptureSubject,
+  type Captures,
+  type ChangedFiles,
+  type KeptCaptures,
+  MAX_ATTEMPTS,
+  type Seal,
+} from "./capture.ts";
 import { type CaptureLimits, type Collected, collect } from "./collect.ts";
 
 export interface CaptureOptions extends CaptureLimits {
   /** Made with mode 0700. */
   readonly directory: string;
-  /** age recipients; 1 at least. */
-  readonly recipients: readonly string[];
+  readonly seal: Seal;
   readonly keepHours: number;
   readonly required: boolean;
+  /** @throws CaptureError where nothing is known of such a container */
   readonly filesOf: (containerId: string) => ChangedFiles;
   /** Where procfs is mounted. */
   readonly proc: string;
   readonly nowMs: () => number;
+  readonly passing?: (point: CaptureFailpoint) => void;
 }
 
 /** All captures together may take as much as so many of the largest. */
 const MAX_WHOLE_CAPTURES = 16;
 const HOUR_MS = 3_600_000;
 const PART_BYTES = 262_144;
-const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(\.partial)?\.age$/;
+/** Action, what it was taken for, changed paths and processes that are in it: all that is told of one is there from the moment that it is. */
+const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(?:\.(\d{1,7})f(\d{1,7})p)?(\.partial)?\.age$/;
 const UNFINISHED = /^[0-9a-f]{32}\.(?:attempts|new)$/;
 const compress = promisify(gzip);
 
 export class CaptureFiles implements Captures, KeptCaptures {
   readonly #options: CaptureOptions;
 
-  /** @throws Error where a recipient is none; the system's error */
+  /** @throws the system's error */
   constructor(options: CaptureOptions) {
     this.#options = options;
-    encrypterFor(options.recipients);
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
   }
 
@@ -80,22 +89,26 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 
   async #take(subject: CaptureSubject): Promise<Capture> {
-    const { directory, maxBytes, filesOf, proc, nowMs, recipients } = this.#options;
+    const { directory, maxBytes, filesOf, proc, nowMs, seal, passing = () => {} } = this.#options;
     const kept = this.#own().reduce((sum, { size }) => sum + size, 0);
     if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
+    const changed = filesOf(subject.containerId);
     // A container may be made so that looking at it kills who looks: it is contained all the same.
     const attempts = join(directory, `${subject.intentId}.attempts`);
     writeDurably(attempts, Buffer.from("."), constants.O_APPEND);
     if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the process ended each time`);
-    const collected = await collect(subject, { files: filesOf(subject.containerId), proc }, this.#options, nowMs());
-    const sealed = Buffer.from(await encrypterFor(recipients).encrypt(await compress(await archived(collected))));
+    passing("capture-begun");
+    const collected = await collect(subject, { files: changed, proc }, this.#options, nowMs());
+    const sealed = await seal(await compress(await archive(collected.files)));
     const temporary = join(directory, `${subject.intentId}.new`);
     writeDurably(temporary, sealed, constants.O_TRUNC);
-    const path = join(directory, `${subject.actionId}.${subject.intentId}${collected.complete ? "" : ".partial"}.age`);
+    passing("capture-sealed");
+    const path = join(directory, nameOf(subject, collected));
     renameSync(temporary, path);
     sync(directory);
+    passing("capture-kept");
     rmSync(attempts);
-    return { ...captureOf(sealed, collected.complete), expiresAtMs: this.#endOf(path) };
+    return { ...captureOf(sealed, { complete: collected.complete, ...collected.counts }), expiresAtMs: this.#endOf(path) };
   }
 
   /** Files of ours; one may be removed at any time. */
@@ -110,10 +123,14 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 
   #taken(intentId: string): Capture | undefined {
-    const name = readdirSync(this.#options.directory).find((each) => NAME.exec(each)?.[1] === intentId);
-    if (name === undefined) return undefined;
-    const path = join(this.#options.directory, name);
-    return { ...captureOf(readFileSync(path), !name.endsWith(".partial.age")), expiresAtMs: this.#endOf(path) };
+    for (const name of readdirSync(this.#options.directory)) {
+      const [, id, files, processes, partial] = NAME.exec(name) ?? [];
+      if (id !== intentId) continue;
+      const path = join(this.#options.directory, name);
+      const counts = files === undefined ? {} : { files: Number(files), processes: Number(processes) };
+      return { ...captureOf(readFileSync(path), { complete: partial === undefined, ...counts }), expiresAtMs: this.#endOf(path) };
+    }
+    return undefined;
   }
 
   #endOf(path: string): number {
@@ -121,22 +138,12 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 }
 
-function encrypterFor(recipients: readonly string[]): Encrypter {
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) encrypter.addRecipient(recipient);
-  return encrypter;
+function nameOf({ actionId, intentId }: CaptureSubject, { counts: { files, processes }, complete }: Collected): string {
+  return `${actionId}.${intentId}.${files}f${processes}p${complete ? "" : ".partial"}.age`;
 }
 
-async function archived({ files }: Collected): Promise<Buffer> {
-  const tar = pack();
-  const whole = buffer(tar);
-  for (const { name, content } of files) tar.entry({ name, mode: 0o600 }, content);
-  tar.finalize();
-  return await whole;
-}
-
-function captureOf(sealed: Buffer, complete: boolean): Capture {
-  return { digest: `sha256:${createHash("sha256").update(sealed).digest("hex")}`, bytes: sealed.length, complete };
+function captureOf(sealed: Buffer, { complete, files, processes }: Pick<Capture, "complete" | "files" | "processes">): Capture {
+  return { digest: `sha256:${createHash("sha256").update(sealed).digest("hex")}`, bytes: sealed.length, complete, files, processes };
 }
 
 async function digestOf(file: FileHandle): Promise<string> {

@@ -8,6 +8,9 @@ export interface Capture {
   readonly bytes: number;
   /** false: a limit was reached, or something could not be read; what is left out is listed inside. */
   readonly complete: boolean;
+  /** Changed paths and processes that are in it; undefined: taken before they were counted. */
+  readonly files?: number | undefined;
+  readonly processes?: number | undefined;
   /** Unix milliseconds, by this host's clock: it is removed then. */
   readonly expiresAtMs?: number | undefined;
 }
@@ -46,11 +49,14 @@ export interface KeptCaptures {
 
 export interface Change {
   readonly path: string;
-  readonly kind: "modified" | "added" | "deleted";
+  /** `changed`: modified or added, which is not told apart. */
+  readonly kind: "modified" | "added" | "deleted" | "changed";
+  /** Of a path that is no UTF-8. */
+  readonly pathHex?: string;
 }
 
-/** `too-large`: more than what was allowed; nothing of it is kept. */
-export type Archived = { readonly tar: Buffer } | { readonly left: "too-large" | "directory" | "gone" };
+/** `too-large`: more than what was allowed; nothing of it is kept. `special`: a device, a FIFO or a socket. */
+export type Archived = { readonly tar: Buffer } | { readonly left: "too-large" | "directory" | "special" | "gone" | "unreadable" };
 
 /** What a container changed on its file system, whoever tells of it. Every name and byte is the container's. */
 export interface ChangedFiles {
@@ -59,7 +65,14 @@ export interface ChangedFiles {
   /** Where volumes and directories of the host are mounted in it: an archive of what is above would hold all of them. @throws CaptureError; the signal's reason */
   mounts(signal: AbortSignal): Promise<readonly string[]>;
   /** One path as a tar archive; a directory with all in it where `whole`, else not. @throws CaptureError; the signal's reason */
-  archive(path: string, options: { readonly whole: boolean; readonly maxBytes: number }, signal: AbortSignal): Promise<Archived>;
+  archive(change: Change, options: { readonly whole: boolean; readonly maxBytes: number }, signal: AbortSignal): Promise<Archived>;
 }
+
+/** To the responders' keys: whoever seals cannot open it again. */
+export type Seal = (plain: Buffer) => Promise<Buffer>;
+
+/** Where a process that takes captures can be killed in the tests; each must be survived. */
+export const CAPTURE_FAILPOINTS = ["capture-begun", "capture-sealed", "capture-kept"] as const;
+export type CaptureFailpoint = (typeof CAPTURE_FAILPOINTS)[number];
 
 export const MAX_ATTEMPTS = 2;

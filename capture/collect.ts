@@ -11,6 +11,8 @@ export interface CaptureLimits {
 export interface Collected {
   readonly files: readonly { readonly name: string; readonly content: Buffer }[];
   readonly complete: boolean;
+  /** Changed paths, and processes. */
+  readonly counts: { readonly files: number; readonly processes: number };
 }
 
 /** A path of the container with what it is filed under; without: why not. */
@@ -21,6 +23,8 @@ const MAX_FILES = 10_000;
 const PROCESSES_SHARE = 4;
 const PROGRAM_SHARE = 4;
 const MAX_NAMED = 16;
+/** Why a path is not in it though it might have been. */
+const INCOMPLETE: readonly string[] = ["too-large", "gone", "unreadable"];
 
 /** Never throws for what a container is like: what could not be had is listed in `capture.json`. @param takenAtMs Unix milliseconds */
 export async function collect(
@@ -61,7 +65,7 @@ export async function collect(
       else if (whole !== "" && isWithin(change.path, whole)) changes.push({ ...change, left: "in the archive of its directory" });
       else {
         const withAll = change.kind === "added" && !mounts.some((mount) => isWithin(mount, change.path));
-        const archived = await changed.archive(change.path, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
+        const archived = await changed.archive(change, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
         if ("tar" in archived) {
           const name = `files/${String(changes.length).padStart(5, "0")}.tar`;
           file(name, archived.tar);
@@ -73,7 +77,8 @@ export async function collect(
   } catch (error) {
     problems.push(signal.aborted ? `it took longer than ${limits.maxSeconds} s` : error instanceof Error ? error.message : String(error));
   }
-  const complete = problems.length === 0 && !changes.some((each) => "left" in each && (each.left === "too-large" || each.left === "gone"));
+  const complete = problems.length === 0 && !changes.some((each) => "left" in each && INCOMPLETE.includes(each.left));
+  const counts = { files: changes.filter((each) => "file" in each).length, processes: processes.length };
   const { actionId, containerId, name } = subject;
   const index = {
     format: "hullmark-capture-v1",
@@ -85,7 +90,7 @@ export async function collect(
     problems,
     changes,
   };
-  return { files: [{ name: "capture.json", content: Buffer.from(JSON.stringify(index, undefined, 1)) }, ...files], complete };
+  return { files: [{ name: "capture.json", content: Buffer.from(JSON.stringify(index, undefined, 1)) }, ...files], complete, counts };
 }
 
 function isWithin(path: string, directory: string): boolean {

@@ -1,5 +1,5 @@
 /** Hands a sealed capture to the verifier, for a person who asked there: one at a time, so many an hour, where this host's configuration allows it. Only responders can open it. */
-import { CaptureRefusal } from "@hullmark/proto/v1/response";
+import { CaptureRefusal } from "@hullmark/proto/v1/capture";
 import type { KeptCaptures } from "./capture.ts";
 
 export interface WantedCapture {

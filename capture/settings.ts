@@ -1,15 +1,12 @@
 /** What a host's or a node's configuration says of captures. */
-import { Encrypter } from "age-encryption";
+import { bech32 } from "@scure/base";
 import * as z from "zod";
 
-const recipient = z.string().refine((text) => {
-  try {
-    new Encrypter().addRecipient(text);
-    return true;
-  } catch {
-    return false;
-  }
-}, "want an age recipient (age1…), as age-keygen prints it");
+/** Whether a key of that kind is one is said when it is used; what was mistyped is found here. */
+const recipient = z
+  .string()
+  .regex(/^age1/, "want an age recipient (age1…), as age-keygen prints it")
+  .refine((text) => bech32.decodeUnsafe(text, false) !== undefined, "want an age recipient (age1…), as age-keygen prints it");
 
 /** @param maxBytes where it says nothing of it */
 export function captureSettings(maxBytes: number) {

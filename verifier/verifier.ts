@@ -69,7 +69,7 @@ import { IncidentBook } from "./core/incident/incident-book.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
 import { type Credential, People } from "./core/people/people.ts";
 import type { Told } from "./core/pods/index.ts";
-import { CaptureTransfers, RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
+import { agentName, CAPTURING_FAILPOINTS, CaptureTransfers, RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
@@ -172,7 +172,7 @@ async function start(
   const handled = new HandledAlerts({ clock, book, acts });
   await handled.follow(sqlite.store, events);
   let deliveries: Deliveries | undefined;
-  const passing = dieAt([...RESPONSE_FAILPOINTS, ...ALERT_FAILPOINTS], environment);
+  const passing = dieAt([...RESPONSE_FAILPOINTS, ...CAPTURING_FAILPOINTS, ...ALERT_FAILPOINTS], environment);
   const noMark = (error: unknown): void => logger.warn({ err: error }, "alert time not recorded");
   const planner = alertPlanner({
     ...{ book, nowMs, passing, handled, routes: () => policies.current.alerts },
@@ -238,6 +238,17 @@ async function start(
       utilisation: loopUtilisation(),
       checkpoint: () => log.newest?.note ?? "",
       shown: (nodeId, note) => history.shown(nodeId, note),
+      captures: {
+        connect: (nodeId, stream) => {
+          const ends = [
+            response.connectCapturing(nodeId, (asked) => stream.ask(asked)),
+            captureTransfers.listen(agentName(nodeId), (wanted) => stream.want(wanted)),
+          ];
+          return () => ends.forEach((end) => void end());
+        },
+        taken: (nodeId, answer) =>
+          void response.captured(nodeId, answer).catch((error: unknown) => logger.error({ nodeId, err: error }, "what a node captured could not be stored")),
+      },
     },
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
@@ -672,7 +683,7 @@ async function start(
       },
       tls: tls(),
       access,
-      attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
+      attestation: { ...access, sessions, captures: captureTransfers, after: (delayMs, run) => clock.after(delayMs, run) },
       enrolment: {
         ...{ enrolment, verifierId: config.verifierId, region: config.region },
         onRefused: ({ code, reason, detail }, nodeName, peer) => {

@@ -141,6 +141,11 @@ export class ContainerMonitor {
     return { root: layout.kind === "overlay" ? layout.upperPath : layout.path, tree: this.#tree };
   }
 
+  /** Resolves when what was asked of it before is done: its first measuring, above all. */
+  settled(): Promise<void> {
+    return this.#serially(async () => undefined);
+  }
+
   uses(layerId: string): boolean {
     return this.#layers.some(({ directory }) => directory.id === layerId);
   }

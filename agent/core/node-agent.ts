@@ -22,6 +22,7 @@ import { OneAtATime } from "./one-at-a-time.ts";
 import { ReadBudget } from "./read-budget.ts";
 import { Unanswered } from "./unanswered.ts";
 import { unseenParts } from "./unseen.ts";
+import { withSignal } from "./with-signal.ts";
 
 const RUNTIME_BACKOFF = { baseMs: 500, maxMs: 10_000 };
 /** An engine that does not answer within this time counts as gone. */
@@ -181,6 +182,22 @@ export class NodeAgent {
     if (layerId === "") return monitor?.place;
     const layer = monitor?.uses(layerId) ? await this.#layers.find(layerId) : undefined;
     return layer && { root: layer.directory.path, tree: layer.tree };
+  }
+
+  /** Resolves when it is known which containers there are, and this one is measured; after so long in any case. */
+  async settled(containerId: string, patienceMs: number): Promise<void> {
+    await this.#within(
+      patienceMs,
+      this.#placed.promise.then(() => this.#monitors.get(containerId)?.settled()),
+    );
+  }
+
+  /** For a capture; undefined: there is no such container. */
+  measured(containerId: string): { readonly name: string; readonly mounts: readonly string[]; readonly place: TreePlace | undefined } | undefined {
+    const monitor = this.#monitors.get(containerId);
+    if (!monitor) return undefined;
+    const { facts, layout, place } = monitor;
+    return { name: facts.name, mounts: facts.mounts.map(({ destination }) => destination), place: layout.kind === "overlay" ? place : undefined };
   }
 
   /** Puts what is new into the spool: at once where nothing else is under way in this turn. */
@@ -493,13 +510,4 @@ export class NodeAgent {
     over.abort();
     return ended;
   }
-}
-
-/** The promise, or a rejection when the signal aborts: for drivers that do not listen to signals. */
-function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

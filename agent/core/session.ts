@@ -11,6 +11,7 @@ import {
   type TreeRequest,
   type Welcome,
 } from "@hullmark/proto/v1/attestation";
+import type { CaptureRequest, CaptureWanted } from "@hullmark/proto/v1/capture";
 import type { CheckpointMemory } from "../ports/checkpoint-memory.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../ports/evidence-sink.ts";
@@ -29,6 +30,7 @@ const DRAIN_MS = 4_000;
 
 type QuoteMessage = Extract<OutgoingMessage["message"], { case: "quote" }>["value"];
 type ContentMessage = Extract<OutgoingMessage["message"], { case: "content" }>["value"];
+type CapturedMessage = Extract<OutgoingMessage["message"], { case: "captured" }>["value"];
 type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"];
 
 /** What the session asks of the rest of the agent. */
@@ -41,6 +43,10 @@ export interface SessionHandlers {
   tree(request: TreeRequest): Promise<TreeMessage>;
   /** The content of a file, or why it is not handed out. */
   content(request: ContentRequest): Promise<ContentMessage>;
+  /** What is kept of a container, or why nothing is. */
+  capture(request: CaptureRequest): Promise<CapturedMessage>;
+  /** Somebody fetches a capture: it goes its own way. */
+  captureWanted(wanted: CaptureWanted): void;
   policy(policy: MeasurementPolicy): void;
   /** The next Evidence must hold the whole state. `lost`: how many never reached the verifier. */
   resync(reason: string, lost: number): void;
@@ -60,6 +66,8 @@ export interface SessionOptions {
   readonly checkpoints: CheckpointMemory;
   /** Whether the configuration lets any content out. */
   readonly contents: boolean;
+  /** Whether it says whom captures are sealed to. */
+  readonly captures: boolean;
   readonly handlers: SessionHandlers;
 }
 
@@ -101,11 +109,11 @@ export class Session {
   }
 
   async #stream(signal: AbortSignal): Promise<void> {
-    const { sink, spool, clock, agentVersion, bootId, handlers, checkpoints, contents } = this.#options;
+    const { sink, spool, clock, agentVersion, bootId, handlers, checkpoints, contents, captures } = this.#options;
     const outgoing = new Outgoing(spool);
     const { chainId, seq, digest } = spool.head();
     const known = { lastSeq: seq, lastDigest: digest, chainId, checkpoint: checkpoints.read() };
-    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, ...known, contents };
+    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, ...known, contents, captures };
     this.#contentId = 0n;
     outgoing.answer({ message: { case: "hello", value: hello } });
     this.#outgoing = outgoing;
@@ -201,6 +209,15 @@ export class Session {
           (content) => outgoing.answer({ message: { case: "content", value: content } }),
           (error: unknown) => handlers.failed(error, 0),
         );
+        break;
+      case "capture":
+        handlers.capture(message.value).then(
+          (captured) => outgoing.answer({ message: { case: "captured", value: captured } }),
+          (error: unknown) => handlers.failed(error, 0),
+        );
+        break;
+      case "captureWanted":
+        handlers.captureWanted(message.value);
         break;
       case "policy":
         this.#policy(message.value);

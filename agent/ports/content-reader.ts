@@ -20,4 +20,6 @@ export interface ContentReader {
    * @throws ContentReaderError
    */
   read(root: string, path: Buffer, maxBytes: number): Promise<Buffer>;
+  /** The same, whatever other names it has, and what was read of it where it changes meanwhile. @throws ContentReaderError */
+  readAsItIs(root: string, path: Buffer, maxBytes: number): Promise<Buffer>;
 }

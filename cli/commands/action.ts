@@ -7,7 +7,7 @@ import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, parseFormat, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { actionKindWord, actionStateWord, age, isoTime, nodeMarkWords } from "../output/words.ts";
+import { actionKindWord, actionStateWord, age, captureTellerWord, isoTime, nodeMarkWords } from "../output/words.ts";
 
 const REASON = "-m, --reason <text>";
 
@@ -49,8 +49,11 @@ function view(action: Action) {
             bytes: Number(action.capture.bytes),
             complete: action.capture.complete,
             expiresAt: isoTime(action.capture.expiresAt),
+            ...{ files: action.capture.files, processes: action.capture.processes, by: captureTellerWord(action.capture.teller) },
           }
         : null,
+      captureMissed: action.captureMissed || null,
+      captureProblem: action.captureProblem || null,
       logIndex: Number(action.logIndex),
     },
   };
@@ -138,7 +141,8 @@ function approveCommand(): Command {
     .action(async (id: string, _options: object, command: Command) =>
       ask(command, async ({ channel, signal, print }) => {
         const { action } = await channel.client(Response).approveAction({ id }, { signal });
-        print(`${id} ${action?.state === ActionState.AWAITING ? `approved, ${action.approvalsNeeded - action.approvals.length} more needed` : "issued"}\n`);
+        const { state = ActionState.ISSUED, approvalsNeeded = 0, approvals = [] } = action ?? {};
+        print(`${id} ${state === ActionState.AWAITING ? `approved, ${approvalsNeeded - approvals.length} more needed` : actionStateWord(state)}\n`);
         return EXIT.clean;
       }),
     );

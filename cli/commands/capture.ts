@@ -9,25 +9,31 @@ import { fetchedCapture, isNamed } from "../incident/captures.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { age, isoTime, toMs } from "../output/words.ts";
+import { age, captureTellerWord, isoTime, toMs } from "../output/words.ts";
 
 export function captureCommand(): Command {
   return new Command("capture").addCommand(lsCommand()).addCommand(getCommand());
 }
 
-const HEADERS = ["ACTION", "WORKLOAD", "CONTAINER", "NODE", "DRIFT", "SIZE", "AGE", "KEPT"];
+const HEADERS = ["ACTION", "WORKLOAD", "CONTAINER", "NODE", "BY", "DRIFT", "FILES", "SIZE", "AGE", "KEPT"];
 
 function view({ id, capture, nodeId, nodeName, containerId, containerName, workload, driftId, settledAt }: Action) {
   return {
     ...{ action: id, drift: driftId, workload, node: { id: nodeId, name: nodeName }, container: { id: containerId, name: containerName } },
     ...{ digest: capture?.digest ?? "", bytes: Number(capture?.bytes ?? 0), complete: capture?.complete ?? false },
-    ...{ takenAt: isoTime(settledAt), expiresAt: isoTime(capture?.expiresAt) },
+    ...{ files: capture?.files ?? 0, processes: capture?.processes ?? 0, by: capture ? captureTellerWord(capture.teller) : "" },
+    ...{ takenAt: isoTime(takenAt({ capture, settledAt })), expiresAt: isoTime(capture?.expiresAt) },
   };
+}
+
+/** When it was told of; before that was noted, with the action's end. */
+function takenAt({ capture, settledAt }: Pick<Action, "capture" | "settledAt">): Action["settledAt"] {
+  return capture?.toldAt ?? settledAt;
 }
 
 function lsCommand(): Command {
   return new Command("ls")
-    .description("captures that actuators told of, newest first, and until when their hosts keep them")
+    .description("captures that hosts and nodes told of, newest first, and until when they keep them")
     .addOption(formatOption())
     .action(async ({ output }: { output: Format }, command: Command) =>
       ask(command, async ({ channel, signal, print, nowMs }) => {
@@ -41,8 +47,9 @@ function lsCommand(): Command {
           return endMs <= nowMs ? "removed" : `until ${new Date(endMs).toISOString().slice(0, 16)}Z`;
         };
         const row = (action: Action): string[] => [
-          ...[action.id, printable(action.workload, 40), printable(action.containerName, 40), printable(action.nodeName, 40), action.driftId],
-          ...[`${action.capture?.bytes ?? 0}${action.capture?.complete ? "" : " partial"}`, age(action.settledAt, nowMs), kept(action)],
+          ...[action.id, printable(action.workload, 40), printable(action.containerName, 40), printable(action.nodeName, 40)],
+          ...[action.capture ? captureTellerWord(action.capture.teller) : "", action.driftId, `${action.capture?.files ?? 0}`],
+          ...[`${action.capture?.bytes ?? 0}${action.capture?.complete ? "" : " partial"}`, age(takenAt(action), nowMs), kept(action)],
         ];
         if (isData(output)) print(serialize(output, { captures: actions.map(view) }));
         else print(actions.length === 0 ? "no captures\n" : table(HEADERS, actions.map(row)));
@@ -53,13 +60,13 @@ function lsCommand(): Command {
 
 function getCommand(): Command {
   return new Command("get")
-    .description("fetch one as its host sealed it (responder role); it is opened with a responder's key: age -d")
+    .description("fetch one as its host or node sealed it (responder role); it is opened with a responder's key: age -d")
     .argument("<action>", "for example A-7K2Q")
     .requiredOption("-m, --reason <text>", "why you fetch it: kept in the log")
     .option("--out <file>", "where to put it (default ACTION.age)")
     .addHelpText(
       "after",
-      "\nOpen it: age -d -i responder.key ACTION.age | tar xz\nExit: 0 fetched, 2 usage, 3 not to be had: expired, not handed out by its host, its actuator does not answer",
+      "\nOpen it: age -d -i responder.key ACTION.age | tar xz\nExit: 0 fetched, 2 usage, 3 not to be had: expired, not handed out by its host or node, or that one does not answer",
     )
     .action(async (id: string, { reason, out }: { reason: string; out?: string }, command: Command) =>
       ask(command, async ({ channel, signal, print }) => {

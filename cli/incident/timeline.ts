@@ -1,7 +1,7 @@
 /** What happened in an incident, in order: what the kernel told, what the verifier found and decided, whom it told, what people and actuators did. */
 import type { Exception, IncidentDecision } from "@hullmark/proto/v1/query";
 import type { Assignment, Decision, Incident } from "@hullmark/verifier/core/incident/incident";
-import { actionKindWord, actionStateWord, actorWord, toMs } from "../output/words.ts";
+import { actionKindWord, actionStateWord, actorWord, captureWords, toMs } from "../output/words.ts";
 import type { ToldMember } from "./fetch.ts";
 
 type Told = Pick<ToldMember, "drift" | "actions" | "exceptions">;
@@ -10,12 +10,12 @@ type Told = Pick<ToldMember, "drift" | "actions" | "exceptions">;
 export interface TimelineEvent {
   readonly atMs: number;
   /**
-   * `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; of an action `action`, `approved`, `issued`, `settled`; of an exception `exception` (asked for), `excused`,
+   * `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; of an action `action`, `approved`, `captured` (or why not), `issued`, `settled`; of an exception `exception` (asked for), `excused`,
    * `not-excused` (denied), `excuse-over` (revoked, or at its end); of the incident itself `assigned`, `closed`.
    */
   readonly what:
     | ("changed" | "found" | "told" | "acknowledged" | "resolved")
-    | ("action" | "approved" | "issued" | "settled")
+    | ("action" | "approved" | "captured" | "issued" | "settled")
     | ("exception" | "excused" | "not-excused" | "excuse-over")
     | ("assigned" | "closed");
   /** Empty for what is of the incident itself; so are node and container. */
@@ -67,6 +67,13 @@ function eventsOf({ drift, actions, exceptions }: Told): TimelineEvent[] {
     const word = `${actionKindWord(action.kind)} (rule ${action.rule})`;
     add(toMs(action.createdAt), "action", { actionId: action.id, detail: word });
     for (const { by, at } of action.approvals) add(toMs(at), "approved", { actionId: action.id, by });
+    const captured = captureWords(action);
+    // What a host captures is told with the action's end; what did not come is known when it is issued without.
+    if (captured !== undefined)
+      add(toMs(action.capture?.toldAt ?? (action.capture ? action.settledAt : (action.issuedAt ?? action.settledAt))), "captured", {
+        actionId: action.id,
+        detail: captured,
+      });
     add(toMs(action.issuedAt), "issued", { actionId: action.id });
     const detail = `${actionStateWord(action.state)}${action.reason ? `: ${action.reason}` : ""}`;
     add(toMs(action.settledAt), "settled", { actionId: action.id, by: action.deniedBy || null, detail, logIndex: Number(action.logIndex) });

@@ -1,8 +1,9 @@
 /** Enums, times and people in the words that tables use. */
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { CaptureTeller } from "@hullmark/proto/v1/capture";
 import { type Actor, ActorEntry, type Severity, type TrustLevel, type Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, type DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
-import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
+import type { Action, ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
 import { entryWords } from "@hullmark/verifier/core/appraisal/actor";
 import { printable } from "@hullmark/verifier/core/text/printable";
 
@@ -52,9 +53,21 @@ const ACTION_STATES: Record<ActionState, string> = {
   7: "denied",
   8: "withdrawn",
   9: "dry-run",
+  10: "capturing",
 };
 
 const ENTRIES: Record<ActorEntry, string> = { 0: "?", 1: "main", 2: "exec", 3: "joined" };
+
+/** Whose word it is what was captured. */
+const CAPTURE_TELLERS: Record<CaptureTeller, string> = { 0: "actuator", 1: "actuator", 2: "node" };
+export const captureTellerWord = (teller: CaptureTeller): string => CAPTURE_TELLERS[teller];
+
+/** `captured 3 files, 2 processes`; undefined: nothing was, nor was it asked for. */
+export function captureWords({ capture, captureMissed, captureProblem }: Pick<Action, "capture" | "captureMissed" | "captureProblem">): string | undefined {
+  if (!capture) return captureMissed ? `capture missed: ${captureMissed}${captureProblem && ` (${captureProblem})`}` : undefined;
+  const partial = capture.complete ? "" : ", not all of it";
+  return `captured ${capture.files} files, ${capture.processes} processes${partial}, as its ${captureTellerWord(capture.teller)} says`;
+}
 
 const NODE_MARKS: Record<NodeMark, string> = { 0: "?", 1: "label", 2: "taint", 3: "cordon" };
 

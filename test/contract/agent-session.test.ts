@@ -118,6 +118,8 @@ class Agent {
   #session: Session;
   #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
+  /** Captures that somebody fetches. */
+  readonly wanted: Buffer[] = [];
 
   constructor(maxBytes?: number) {
     this.spool = new FileSpool({ directory: join(directory, "spool"), bootId: "b", ...(maxBytes ? { maxBytes } : {}) });
@@ -133,6 +135,8 @@ class Agent {
       bootLog: async () => Buffer.from("a log"),
       tree: async () => ({}),
       content: async ({ id }) => ({ id, content: Buffer.from("text") }),
+      capture: async ({ id }) => ({ id, problem: "none" }),
+      captureWanted: ({ requestId }) => this.wanted.push(Buffer.from(requestId)),
       policy: () => undefined,
       resync: (reason) => {
         this.resyncs.push(reason);
@@ -142,7 +146,7 @@ class Agent {
       failed: (error) => this.failures.push(error),
     };
     const { spool, checkpoints } = this;
-    const own = { checkpoints, handlers, contents: true };
+    const own = { checkpoints, handlers, contents: true, captures: true };
     return new Session({ sink: verifier, spool, clock, agentVersion: "1", bootId: "b", random: Math.random, losses: () => 3, ...own });
   }
 

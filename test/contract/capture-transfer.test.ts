@@ -5,11 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { type CapturePart, HandOut } from "@hullmark/capture/hand-out";
-import { CaptureRefusal } from "@hullmark/proto/v1/response";
+import { CaptureRefusal } from "@hullmark/proto/v1/capture";
 import { TokenCaller } from "@hullmark/verifier/api/grpc/index";
 import { responseService } from "@hullmark/verifier/api/grpc/response";
 import { actuatorName, CaptureTransfers, type CaptureWanted } from "@hullmark/verifier/core/response/index";
-import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 const HOST = actuatorName.ofNode("node-1");
@@ -26,9 +25,17 @@ let told: string[] = [];
 
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-transfer-"));
-  const recipients = [await identityToRecipient(await generateX25519Identity())];
   const filesOf = () => expect.fail("nothing is taken here");
-  const options = { recipients, keepHours: 1, maxBytes: 1e6, maxSeconds: 10, required: false, filesOf, proc: "/nowhere", nowMs: () => 0 };
+  const options = {
+    seal: async (plain: Buffer) => plain,
+    keepHours: 1,
+    maxBytes: 1e6,
+    maxSeconds: 10,
+    required: false,
+    filesOf,
+    proc: "/nowhere",
+    nowMs: () => 0,
+  };
   captures = new CaptureFiles({ ...options, directory: join(home, "captures") });
   waits = new Set();
   const after = (_ms: number, run: () => void): (() => void) => {

@@ -4,14 +4,15 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, sy
 import { createServer, type RequestListener, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
 import { EngineFiles } from "@hullmark/actuator/adapters/engine-files/engine-files";
 import { MAX_ATTEMPTS } from "@hullmark/capture/capture";
 import { CaptureFiles, type CaptureOptions } from "@hullmark/capture/capture-files";
+import { sealTo } from "@hullmark/capture/seal";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
-import { extract, pack } from "tar-stream";
+import { pack } from "tar-stream";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { untar } from "../fakes/untar.ts";
 
 const ID = "c".repeat(64);
 const SUBJECT = { intentId: "1".repeat(32), actionId: "A-7K2Q", containerId: ID, name: "web" };
@@ -47,7 +48,7 @@ afterEach(async () => {
 
 function captures(more: Partial<CaptureOptions> = {}): CaptureFiles {
   return new CaptureFiles({
-    ...{ directory: join(home, "captures"), recipients: [recipient], keepHours: 24, maxBytes: 2 ** 20, maxSeconds: 60, required: false },
+    ...{ directory: join(home, "captures"), seal: sealTo([recipient]), keepHours: 24, maxBytes: 2 ** 20, maxSeconds: 60, required: false },
     ...{ filesOf: (id: string) => new EngineFiles(join(home, "engine.sock"), id), proc: join(home, "proc"), nowMs: () => Date.now() },
     ...more,
   });
@@ -88,21 +89,6 @@ function running(pid: number, { exe = "/bin/web", container = ID, environment = 
   symlinkSync("socket:[7]", join(directory, "fd", "3"));
 }
 
-async function untar(bytes: Buffer): Promise<Map<string, Buffer>> {
-  const found = new Map<string, Buffer>();
-  const reader = extract();
-  reader.on("entry", ({ name }, stream, next) => {
-    buffer(stream).then((content) => {
-      found.set(name, content);
-      next();
-    }, next);
-  });
-  const end = new Promise((resolve, reject) => reader.once("finish", resolve).once("error", reject));
-  reader.end(bytes);
-  await end;
-  return found;
-}
-
 const kept = (): string[] => readdirSync(join(home, "captures")).sort();
 
 async function opened(): Promise<{ files: Map<string, Buffer>; index: { complete: boolean; problems: string[]; changes: Record<string, string>[] } }> {
@@ -126,7 +112,7 @@ test("changed files and processes are kept, by names of ours, and the host canno
   running(42, { container: "d".repeat(64) });
   const capture = await captures().take(SUBJECT);
   const [name = ""] = kept();
-  expect(name).toBe(`A-7K2Q.${SUBJECT.intentId}.age`);
+  expect(name).toBe(`A-7K2Q.${SUBJECT.intentId}.3f1p.age`);
   const path = join(home, "captures", name);
   expect([statSync(path).mode & 0o777, statSync(join(home, "captures")).mode & 0o777]).toEqual([0o600, 0o700]);
   expect(readFileSync(path, "latin1")).not.toMatch(/secret-of-the-container|nginx/);
@@ -152,7 +138,7 @@ test("changed files and processes are kept, by names of ours, and the host canno
       descriptors: { 3: "socket:[7]" },
     }),
   ]);
-  expect(capture).toMatchObject({ complete: true, bytes: statSync(path).size, digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) });
+  expect(capture).toMatchObject({ complete: true, files: 3, processes: 1, bytes: statSync(path).size, digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) });
   answer = (_request, response) => void response.writeHead(500).end();
   // Asked again after a crash: what was taken stays.
   expect(await captures().take(SUBJECT)).toEqual(capture);
@@ -255,7 +241,7 @@ test.each<[string, RequestListener, Partial<CaptureOptions>, RegExp]>([
   running(41);
   const capture = await captures(more).take(SUBJECT);
   expect(capture.complete).toBe(false);
-  expect(kept()).toEqual([`A-7K2Q.${SUBJECT.intentId}.partial.age`]);
+  expect(kept()).toEqual([expect.stringMatching(`^A-7K2Q.${SUBJECT.intentId}.0f1p.partial.age$`)]);
   const { files, index } = await opened();
   expect(index.complete).toBe(false);
   expect(JSON.stringify(index)).toMatch(missing);
@@ -316,5 +302,5 @@ test("what others keep beside captures stays, and a capture that someone removes
 });
 
 test("a key that is none is refused at the start", () => {
-  expect(() => captures({ recipients: ["age1nonsense"] })).toThrow();
+  expect(() => sealTo(["age1nonsense"])).toThrow();
 });

@@ -45,6 +45,8 @@ export interface AttesterOptions {
   readonly agentDigests?: Readonly<Record<string, Buffer>>;
   /** Says that it hands contents out: who is asked for one answers by hand. */
   readonly contents?: boolean;
+  /** Says that it takes captures: who is asked for one answers by hand. */
+  readonly captures?: boolean;
 }
 
 /** One container as the node describes it. */
@@ -53,6 +55,8 @@ export interface ScriptedContainer {
   readonly name: string;
   /** Its name where it is not told. */
   readonly workload?: string;
+  /** The pod that it is of, as its kubelet labels it. */
+  readonly pod?: MessageInitShape<typeof ContainerIdentitySchema>["pod"];
   /** `untold`: the node does not read the configuration, as where its runtime keeps none as a file. */
   readonly image: { readonly reference: string; readonly configDigest: string; readonly untold?: true };
   /** Image layers lowest first, and the runtime's own on top where there is one. */
@@ -134,7 +138,7 @@ export class Attester {
       value: {
         ...{ protocolVersion: 1, agentVersion: "0.1.0", bootId: this.bootId },
         ...{ lastSeq: this.seq, lastDigest: this.digest, chainId: this.chainId, checkpoint: this.checkpoint },
-        contents: this.options.contents ?? false,
+        ...{ contents: this.options.contents ?? false, captures: this.options.captures ?? false },
       },
     });
     return await this.next("welcome");
@@ -286,7 +290,7 @@ export class Attester {
   }
 }
 
-function partsOf({ id, name, workload = name, image, measuring, ...rest }: ScriptedContainer, policyDigest: Uint8Array) {
+function partsOf({ id, name, workload = name, pod, image, measuring, ...rest }: ScriptedContainer, policyDigest: Uint8Array) {
   const { layers, upper } = measuring ? { layers: [], upper: new Map<string, Buffer>() } : rest;
   const tree = new PatriciaTree();
   for (const [path, record] of upper) tree.set(pathKey(Buffer.from(path, "latin1")), recordDigest(record));
@@ -301,6 +305,7 @@ function partsOf({ id, name, workload = name, image, measuring, ...rest }: Scrip
         imageId: image.configDigest,
         configDigest: image.untold ? "" : image.configDigest,
         workload,
+        ...(pod && { pod }),
       }),
     ),
     configuration: toBinary(ContainerConfigurationSchema, create(ContainerConfigurationSchema, { seccomp: "default", apparmor: "default" })),

@@ -41,7 +41,7 @@ async function listening(overrides: Partial<QueryHandlers>, errors: RpcError[] =
   addService(
     server,
     Attestation,
-    { attest },
+    { attest, uploadPodCapture: async () => ({}) },
     () => {},
     (error) => errors.push(error),
   );

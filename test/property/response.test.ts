@@ -9,6 +9,7 @@ import { type AlarmFacts, BREAKING, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
+import { ActionHistory } from "@hullmark/verifier/core/response/history";
 import { refuseUndo } from "@hullmark/verifier/core/response/isolation";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
 import { isSameAction } from "@hullmark/verifier/core/response/same-action";
@@ -82,6 +83,13 @@ function past(state: ActionState, more: Partial<ActionRow> = {}): ActionRow {
   return { ...row, state, issuedAtMs: T0 - 2 * HOUR_MS, ...more };
 }
 
+/** Of another service: its node is asked for a capture. */
+const captured = (more: Partial<ActionRow> = {}): ActionRow =>
+  past(ActionState.CAPTURING, {
+    ...{ id: "A-CCCC", containerId: "cx", workload: "other", issuedAtMs: undefined },
+    ...{ capturing: { id: Buffer.alloc(16), sinceMs: T0 - 1000, untilMs: T0 + 1000 }, ...more },
+  });
+
 describe("one container", () => {
   test("its own drift on an attested node is acted on", () => expect(why({})).toBe("act RECREATE"));
 
@@ -112,6 +120,7 @@ describe("one container", () => {
     ["it failed too often", { history: Array.from({ length: MAX_ATTEMPTS }, (_, i) => past(ActionState.FAILED, { id: `A-${i}` })) }, "given-up"],
     ["the same workload was just acted on", { history: [past(ActionState.DONE, { containerId: "c0", issuedAtMs: T0 - 1000 })] }, "cooling-down"],
     ["the hour's share is used up", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 })] }, "breaker"],
+    ["used up by what is captured first, however long ago it was decided", { history: [captured()] }, "breaker"],
     ["used up by a clock that was ahead", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
   ])("%s: nothing is done", (_name, more, expected) => expect(why(more)).toBe(expected));
 
@@ -739,6 +748,18 @@ describe("one container", () => {
     expect(causeOf({ place: "image", kind: "content" })).toBe("node");
     expect(causeOf({ place: "configuration", kind: "unlisted" })).toBe("node");
   });
+});
+
+test("what is captured first counts for all services until it is withdrawn; of several none waits for one that came later", () => {
+  const history = new ActionHistory();
+  const about = (): string => why({ history: history.about(bad(), T0) });
+  history.put(captured());
+  expect(about()).toBe("breaker");
+  history.put(settled(captured(), ActionState.WITHDRAWN, "gone", T0));
+  expect(about()).toBe("act RECREATE");
+  const own = captured({ id: "A-DDDD", number: 2, containerId: "c1", workload: bad().workload });
+  const decided = (number: number): boolean => decide(situation({ history: [own, captured({ number })] }), own).act;
+  expect([decided(1), decided(3)]).toEqual([false, true]);
 });
 
 test("any sequence of verdicts makes no more actions than the breaker allows, in any hour and for any workload", () => {

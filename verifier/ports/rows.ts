@@ -3,6 +3,7 @@
  * Names, paths and claims come from nodes, bounded before they get here.
  */
 import type { ContainerParts } from "@hullmark/proto/codec";
+import type { CaptureTeller } from "@hullmark/proto/v1/capture";
 import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
@@ -71,6 +72,8 @@ export interface NodeRow {
   readonly gap?: { readonly fromMs: number; readonly toMs: number } | undefined;
   /** Why the newest quote was refused; undefined: it was not. */
   readonly quoteRefused: string | undefined;
+  /** Whether its agent takes captures, as its newest Hello said; absent: not known (a row of an older verifier). */
+  readonly captures?: boolean | undefined;
   /** Why its chain of Evidence cannot be believed; undefined: it can. */
   readonly chainBroken: string | undefined;
   /** Who else spoke as this node while it lived, and when that was seen last; absent: nobody. */
@@ -364,6 +367,13 @@ export interface CaptureRow {
   readonly complete: boolean;
   /** When the host removes it, as it says. */
   readonly expiresAtMs?: number | undefined;
+  /** Changed paths and processes in it, as whoever took it says; absent: it did not. */
+  readonly files?: number | undefined;
+  readonly processes?: number | undefined;
+  /** Who took it and keeps it; absent: the actuator of the host. */
+  readonly teller?: CaptureTeller;
+  /** When that was told; absent: with the action's end. */
+  readonly toldAtMs?: number;
 }
 
 /** Seconds within one hour of a node's life in which it was known, and of these, not attested. */
@@ -419,6 +429,10 @@ export interface ActionRow {
   /** Of a rollback of pods. */
   readonly rollout?: RolloutTarget | undefined;
   readonly capture?: CaptureRow | undefined;
+  /** Of a pod: what its node was asked to keep of it (16 random bytes), since when, and until when that is waited for. */
+  readonly capturing?: { readonly id: Buffer; readonly sinceMs: number; readonly untilMs: number } | undefined;
+  /** Code of why there is no capture though one was asked for, and the node's words; absent: none was, it is waited for, or there is one. */
+  readonly captureMissed?: { readonly code: string; readonly problem: string } | undefined;
   /** Of a purge, which is of no one container: the layer, and what was known to stand on it. */
   readonly purge?: PurgeRow | undefined;
   /** Of a release: the isolation that it undoes. */

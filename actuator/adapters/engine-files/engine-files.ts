@@ -34,7 +34,7 @@ export class EngineFiles implements ChangedFiles {
     return (Mounts ?? []).map(({ Destination }) => Destination.replace(/\/+$/, ""));
   }
 
-  async archive(path: string, { whole, maxBytes }: { readonly whole: boolean; readonly maxBytes: number }, signal: AbortSignal): Promise<Archived> {
+  async archive({ path }: Change, { whole, maxBytes }: { readonly whole: boolean; readonly maxBytes: number }, signal: AbortSignal): Promise<Archived> {
     const response = await this.#get(`/containers/${this.#containerId}/archive?path=${encodeURIComponent(path)}`, signal);
     try {
       if (response.statusCode === 404) return { left: "gone" };

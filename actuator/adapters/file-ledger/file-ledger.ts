@@ -18,7 +18,14 @@ const ISOLATION_KEPT_MS = 365 * 86_400_000;
 const MAX_ENTRIES = 10_000;
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
-const captureSchema = z.strictObject({ digest: z.string(), bytes: z.number(), complete: z.boolean(), expiresAtMs: z.number().optional() });
+const captureSchema = z.strictObject({
+  digest: z.string(),
+  bytes: z.number(),
+  complete: z.boolean(),
+  expiresAtMs: z.number().optional(),
+  files: z.number().optional(),
+  processes: z.number().optional(),
+});
 const settledSchema = z.strictObject({
   outcome: z.enum(Outcome),
   reason: z.string(),

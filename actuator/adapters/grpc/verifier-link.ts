@@ -76,8 +76,8 @@ export class IntentKeys {
   }
 }
 
-function captureMessage({ expiresAtMs, bytes, ...same }: Capture) {
-  return { ...same, bytes: BigInt(bytes), ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
+function captureMessage({ digest, expiresAtMs, bytes, complete, files = 0, processes = 0 }: Capture) {
+  return { digest, bytes: BigInt(bytes), complete, files, processes, ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
 }
 
 export class VerifierLink {

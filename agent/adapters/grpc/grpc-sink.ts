@@ -1,5 +1,6 @@
 /** {@link EvidenceSink} over gRPC with mutual TLS. A certificate is renewed when two thirds of its life are gone, on a new stream. */
 import { type ChannelOptions, credentials } from "@grpc/grpc-js";
+import type { CapturePart } from "@hullmark/capture/hand-out";
 import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Clock } from "../../ports/clock.ts";
@@ -15,6 +16,8 @@ const CHANNEL: ChannelOptions = {
   "grpc.enable_retries": 0,
 };
 
+/** A person has a minute to take what came before. */
+const UPLOAD_TIMEOUT_MS = 90_000;
 /** Share of a certificate's life after which the next one is asked for. */
 const RENEW_AFTER = 2 / 3;
 
@@ -47,6 +50,8 @@ export interface GrpcSinkOptions {
 export class GrpcSink implements EvidenceSink {
   readonly #options: GrpcSinkOptions;
   #credential: Credential | undefined;
+  /** Of the present stream. */
+  #channel: RpcChannel | undefined;
   /** When the present certificate was asked for: by this node's clock, and by one that nobody sets (but that may stand still while the machine sleeps). */
   #asked = { wallMs: 0, steadyMs: 0, lifetimeMs: 0 };
   /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
@@ -63,6 +68,7 @@ export class GrpcSink implements EvidenceSink {
     const { address, enrolment } = this.#options;
     const tls = credentials.createSsl(enrolment.caCertificate, Buffer.from(credential.privateKey), Buffer.from(credential.certificateChain));
     const channel = new RpcChannel(address, tls, CHANNEL);
+    this.#channel = channel;
     const aged = AbortSignal.timeout(Math.max(1000, Math.round(RENEW_AFTER * this.#asked.lifetimeMs - this.#ageMs())));
     const renew = AbortSignal.any([aged, this.#enrolAnew.signal]);
     try {
@@ -70,8 +76,16 @@ export class GrpcSink implements EvidenceSink {
     } catch (error) {
       if (!renew.aborted || signal.aborted) throw error;
     } finally {
+      this.#channel = undefined;
       channel.close();
     }
+  }
+
+  /** Beside the stream, which it must not hold up. Resolves when the person who fetches has taken it. @throws RpcError; Error where there is no stream */
+  async uploadCapture({ requestId, offset, bytes, last, refusal }: CapturePart): Promise<void> {
+    if (!this.#channel) throw new Error("there is no connection to the verifier");
+    const part = { requestId, offset: BigInt(offset), part: bytes, last, refusal };
+    await this.#channel.client(Attestation).uploadPodCapture(part, { timeoutMs: UPLOAD_TIMEOUT_MS });
   }
 
   /** Drops the certificate, so that the next stream enrols again: the verifier does not know it (any more). */

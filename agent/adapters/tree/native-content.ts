@@ -12,12 +12,11 @@ const CODES: Readonly<Record<string, ContentReaderErrorCode>> = {
 };
 
 export const nativeContent: ContentReader = {
-  async read(root: string, path: Buffer, maxBytes: number): Promise<Buffer> {
-    try {
-      return await readFileBelow(root, path, maxBytes);
-    } catch (error) {
-      const { code = "", message = "" } = error as { code?: string; message?: string };
-      throw new ContentReaderError(CODES[code] ?? "UNREADABLE", message, { cause: error });
-    }
-  },
+  read: (root, path, maxBytes) => readFileBelow(root, path, maxBytes).catch(refused),
+  readAsItIs: (root, path, maxBytes) => readFileBelow(root, path, maxBytes, true).catch(refused),
 };
+
+function refused(error: unknown): never {
+  const { code = "", message = "" } = error as { code?: string; message?: string };
+  throw new ContentReaderError(CODES[code] ?? "UNREADABLE", message, { cause: error });
+}

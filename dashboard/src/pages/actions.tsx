@@ -21,6 +21,7 @@ const COLUMNS = [
 ];
 const TONES: Readonly<Partial<Record<ActionState, Tone>>> = {
   [ActionState.AWAITING]: "warn",
+  [ActionState.CAPTURING]: "warn",
   [ActionState.ISSUED]: "warn",
   [ActionState.DONE]: "good",
   [ActionState.FAILED]: "bad",

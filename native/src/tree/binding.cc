@@ -150,17 +150,18 @@ class HashFileJob final : public Job {
 
 class ReadFileJob final : public Job {
  public:
-  ReadFileJob(Napi::Env env, UniqueFd root, std::string path, uint64_t max_bytes)
-      : Job(env), root_(std::move(root)), path_(std::move(path)), max_bytes_(max_bytes) {}
+  ReadFileJob(Napi::Env env, UniqueFd root, std::string path, uint64_t max_bytes, bool as_it_is)
+      : Job(env), root_(std::move(root)), path_(std::move(path)), max_bytes_(max_bytes), as_it_is_(as_it_is) {}
 
  protected:
-  void Run(const Stop&) override { content_ = ReadFileBelow(root_.get(), path_, max_bytes_); }
+  void Run(const Stop&) override { content_ = ReadFileBelow(root_.get(), path_, max_bytes_, as_it_is_); }
   Napi::Value Result(Napi::Env env) override { return ToBuffer(env, content_); }
 
  private:
   UniqueFd root_;
   std::string path_;
   uint64_t max_bytes_;
+  bool as_it_is_;
   std::string content_;
 };
 
@@ -330,13 +331,13 @@ static Napi::Value HashFileOf(const Napi::CallbackInfo& info) {
   });
 }
 
-// readFileBelow(root, path, maxBytes)
+// readFileBelow(root, path, maxBytes, asItIs)
 static Napi::Value ReadFileOf(const Napi::CallbackInfo& info) {
   using namespace hullmark::tree;
   const Napi::Env env = info.Env();
   return Guarded(env, [&]() -> Napi::Value {
     const auto max_bytes = static_cast<uint64_t>(info[2].ToNumber().DoubleValue());
-    return hullmark::JobSet::Of(env).Start(env, std::make_shared<ReadFileJob>(env, OpenRoot(info[0]), BytesOf(info[1]), max_bytes));
+    return hullmark::JobSet::Of(env).Start(env, std::make_shared<ReadFileJob>(env, OpenRoot(info[0]), BytesOf(info[1]), max_bytes, info[3].ToBoolean().Value()));
   });
 }
 

@@ -1,5 +1,7 @@
 #include "tree/read_file.h"
 
+#include <algorithm>
+
 #include "support/error.h"
 #include "support/fd.h"
 #include "tree/inspect.h"
@@ -7,7 +9,7 @@
 
 namespace hullmark::tree {
 
-std::string ReadFileBelow(int root, std::string_view path, uint64_t max_bytes) {
+std::string ReadFileBelow(int root, std::string_view path, uint64_t max_bytes, bool as_it_is) {
   const Opener opener(root);
   const size_t slash = path.rfind('/');
   const UniqueFd directory = opener.Directory(slash == std::string_view::npos ? "" : path.substr(0, slash));
@@ -18,7 +20,7 @@ std::string ReadFileBelow(int root, std::string_view path, uint64_t max_bytes) {
   Stat before;
   if (const int errnum = StatOf(place.get(), "", &before); errnum != 0) throw Error::System("statx", errnum);
   if (!S_ISREG(before.stx_mode)) throw Error("NOT_A_FILE", "no regular file");
-  if (before.stx_nlink != 1) throw Error("OTHER_NAMES", "the file has another name too");
+  if (!as_it_is && before.stx_nlink != 1) throw Error("OTHER_NAMES", "the file has another name too");
   if (before.stx_size > max_bytes) throw Error("TOO_LARGE", "larger than may be read");
   const UniqueFd file = opener.Reopen(place.get(), false);
   if (!file) throw Error::System("open");
@@ -33,9 +35,9 @@ std::string ReadFileBelow(int root, std::string_view path, uint64_t max_bytes) {
     length += static_cast<size_t>(got);
   }
   Stat after;
-  if (length != before.stx_size || StatOf(file.get(), "", &after) != 0 || !SameContentStamp(before, after))
+  if (!as_it_is && (length != before.stx_size || StatOf(file.get(), "", &after) != 0 || !SameContentStamp(before, after)))
     throw Error("UNSTABLE", "it changed while it was read");
-  content.resize(length);
+  content.resize(std::min<size_t>(length, before.stx_size));
   return content;
 }
 

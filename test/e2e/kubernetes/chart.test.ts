@@ -349,6 +349,8 @@ describe("the chart", () => {
     expect(await helm("lint", "--strict", CHART)).toContain("0 chart(s) failed");
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.privilegd=true")).rejects.toThrow("privilegd");
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.rootDirectory=var")).rejects.toThrow("rootDirectory");
+    // A capture that goes with the agent's pod is none.
+    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.capture.recipients={age1x}")).rejects.toThrow("state.hostPath");
   });
 
   test.each<[string, string[]]>([

@@ -155,4 +155,9 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE drill_runs (run TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE drill_schedules (drill TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
   `,
+  `
+  -- ACTION_STATE_CAPTURING = 10 is between the two.
+  DROP INDEX actions_active;
+  CREATE UNIQUE INDEX actions_active ON actions (node_id, container_id) WHERE state IN (1, 2, 10);
+  `,
 ];

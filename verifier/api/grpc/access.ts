@@ -31,6 +31,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Enrollment/Begin": "nobody",
   "/hullmark.v1.Enrollment/Complete": "node",
   "/hullmark.v1.Attestation/Attest": "node",
+  "/hullmark.v1.Attestation/UploadPodCapture": "node",
   "/hullmark.v1.Query/GetStatus": "viewer",
   "/hullmark.v1.Query/ListNodes": "viewer",
   "/hullmark.v1.Query/GetNode": "viewer",

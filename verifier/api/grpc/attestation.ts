@@ -1,10 +1,12 @@
 /** Attestation: the stream of one node, between the wire and its session. */
 import type { ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Attestation, AttestRequest } from "@hullmark/proto/v1/attestation";
+import { agentName, type CaptureTransfers } from "../../core/response/index.ts";
 import { type AttestResponseInit, type Session, SessionError, type Sessions } from "../../core/session/index.ts";
 import { type AccessServices, nodeOf } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
 import { PushQueue } from "./queue.ts";
+import { transferError } from "./response.ts";
 
 /** Messages for a node that does not read. */
 const MAX_QUEUED_MESSAGES = 1024;
@@ -12,6 +14,7 @@ const HELLO_TIMEOUT_MS = 10_000;
 
 export interface AttestationServices extends AccessServices {
   readonly sessions: Sessions;
+  readonly captures: CaptureTransfers;
   readonly after: (delayMs: number, run: () => void) => () => void;
 }
 
@@ -63,6 +66,16 @@ export function attestationService(services: AttestationServices): ServiceImplem
         // Reading ends with the stream; a session that opens meanwhile must not stay behind.
         void receiving.then(() => session && services.sessions.ended(session));
       }
+    },
+    async uploadPodCapture({ requestId, offset, part, last, refusal }, context) {
+      try {
+        await services.captures.take(agentName(nodeOf(context, services).nodeId), {
+          ...{ requestId, offset: Number(offset), bytes: Buffer.from(part), last, refusal },
+        });
+      } catch (error) {
+        throw transferError(error);
+      }
+      return {};
     },
   };
 }

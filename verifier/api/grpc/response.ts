@@ -1,15 +1,16 @@
 /** Response: what people see and decide of actions. Actuation: what actuators are handed, and what they tell. */
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { CaptureTeller } from "@hullmark/proto/v1/capture";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
 import { timestampMs } from "../../core/appraisal/time.ts";
 import { keyOfNumber } from "../../core/fleet/row-pages.ts";
 import { reaches } from "../../core/people/grants.ts";
 import {
-  actuatorName,
   CaptureTransferError,
   type CaptureTransfers,
   type CaptureWanted,
+  keeperOf,
   type ResponseEngine,
   ResponseError,
   toRevision,
@@ -36,7 +37,7 @@ const MAX_DETAIL_CHARS = 4096;
 const MAX_TIME_MS = 253_402_300_799_999;
 /** Intents that wait for one actuator to read them. */
 const MAX_WAITING_INTENTS = 1000;
-const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
+const OPEN = [ActionState.AWAITING, ActionState.CAPTURING, ActionState.ISSUED];
 
 const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
 
@@ -50,6 +51,8 @@ export function actionMessage(row: ActionRow) {
     target,
     rollout,
     capture,
+    capturing: _capturing,
+    captureMissed,
     node,
     logIndex,
     approvals,
@@ -60,6 +63,7 @@ export function actionMessage(row: ActionRow) {
   return {
     ...same,
     logIndex: BigInt(logIndex),
+    ...(captureMissed && { captureMissed: captureMissed.code, captureProblem: captureMissed.problem }),
     ...(undoes !== undefined && { undoes }),
     ...(purge && { purge: { chainId: purge.chainId, imageDigests: [...purge.imageDigests] } }),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
@@ -71,8 +75,9 @@ export function actionMessage(row: ActionRow) {
   };
 }
 
-function captureMessage({ expiresAtMs, bytes, ...same }: CaptureRow) {
-  return { ...same, bytes: BigInt(bytes), ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
+function captureMessage({ digest, bytes, complete, files = 0, processes = 0, teller = CaptureTeller.UNSPECIFIED, expiresAtMs, toldAtMs }: CaptureRow) {
+  const told = { expiresAt: time(expiresAtMs), toldAt: time(toldAtMs) };
+  return { digest, bytes: BigInt(bytes), complete, files, processes, teller, ...told };
 }
 
 export function responseService(services: ResponseServices): ServiceImplementation<typeof Response> {
@@ -117,7 +122,7 @@ export function responseService(services: ResponseServices): ServiceImplementati
       if (!capture) throw new RpcError("FAILED_PRECONDITION", "nothing was captured for this action", { reason: "NO_CAPTURE", fix: "hullmark capture ls" });
       const { name } = operatorOf(context, services);
       await acting(() => services.note("capture-fetched", { of: id, node: nodeId, capture: capture.digest, by: name, reason: why }));
-      const parts = services.captures.fetch(actuatorName.ofAction(row), id, capture, context.signal);
+      const parts = services.captures.fetch(keeperOf(row), id, capture, context.signal);
       try {
         for await (const part of parts) {
           // It may take longer than the token or the certificate lasts, or the person is let in.
@@ -203,7 +208,7 @@ export function actuationService(services: ResponseServices): ServiceImplementat
         ...{ outcome, reason: reason.slice(0, 64), detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: newContainerId.slice(0, 64) },
         capture: capture && {
           ...{ digest: capture.digest.slice(0, 71), bytes: Number(capture.bytes), complete: capture.complete },
-          expiresAtMs: expiry(capture.expiresAt),
+          ...{ expiresAtMs: expiry(capture.expiresAt), files: capture.files, processes: capture.processes },
         },
         marks,
       };
@@ -219,7 +224,7 @@ function expiry(at: Timestamp | undefined): number | undefined {
   return ms !== undefined && ms >= 0 && ms <= MAX_TIME_MS ? ms : undefined;
 }
 
-function transferError(error: unknown): RpcError {
+export function transferError(error: unknown): RpcError {
   if (!(error instanceof CaptureTransferError)) return rpcErrorOf(error);
   const { code, message } = error;
   return new RpcError(code === "NO_TRANSFER" ? "NOT_FOUND" : "FAILED_PRECONDITION", message, { reason: code });

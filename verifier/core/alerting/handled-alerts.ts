@@ -119,7 +119,7 @@ export class HandledAlerts {
       const ageMs = clock.nowMs() - (held?.record.newsAtMs ?? 0);
       if (!held || ageMs < 0 || ageMs >= ACTION_MS) return false;
       const actions = this.#of(alert);
-      return actions.length === 0 ? ageMs < DECISION_MS : actions.some(({ state }) => state === ActionState.ISSUED);
+      return actions.length === 0 ? ageMs < DECISION_MS : actions.some(({ state }) => state === ActionState.ISSUED || state === ActionState.CAPTURING);
     });
   }
 

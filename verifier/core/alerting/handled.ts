@@ -50,6 +50,10 @@ const TOLD: readonly (readonly [ActionState, Tell])[] = [
   [ActionState.FAILED, failed],
   [ActionState.REFUSED, failed],
   [ActionState.EXPIRED, ({ id }, [todo], where) => ["Failed", `to ${todo} ${where}: nobody reported in time · hullmark action show ${id}`]],
+  [
+    ActionState.CAPTURING,
+    ({ id, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, once its node has captured it, since ${timeOf(createdAtMs)} (${id})`],
+  ],
   [ActionState.ISSUED, ({ id, issuedAtMs, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, since ${timeOf(issuedAtMs ?? createdAtMs)} (${id})`]],
   [
     ActionState.DONE,

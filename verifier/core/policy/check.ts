@@ -108,12 +108,13 @@ function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): 
   });
   return {
     nodes: { ...nodes, rules: buildNodeResponse(nodes.rules, ["spec", "response", "nodes", "rules"], report) },
-    rules: rules.map(({ ladder, approvalsFor, escalateAfter, unmeasurableAfter, ...rule }) => ({
+    rules: rules.map(({ ladder, approvalsFor, escalateAfter, unmeasurableAfter, capture, ...rule }) => ({
       ...rule,
       owners: [...new Set(rule.owners)],
       approvalsFor: Object.fromEntries(Object.entries(approvalsFor).filter(([, people]) => people !== undefined)),
       escalateAfterSeconds: escalateAfter,
       unmeasurableAfterSeconds: unmeasurableAfter,
+      capture: { patienceSeconds: capture.patience, missed: capture.missed },
       ladder: Object.fromEntries(Object.entries(ladder).filter(([, rungs]) => rungs !== undefined)) as ResponseRule["ladder"],
     })),
     pauseSeconds: pause,

@@ -1,4 +1,6 @@
 /** How much may be done: so that a false alarm of the whole fleet stays an alarm. */
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow } from "../../ports/rows.ts";
 
 export interface BreakerLimits {
   /** Between two actions on one workload, in milliseconds. */
@@ -15,6 +17,20 @@ export interface Issued {
 }
 
 export const HOUR_MS = 3_600_000;
+
+/**
+ * Since when an action counts in the limits; undefined: it does not. What is captured first is issued next: many at once must not all pass before the first is issued. In dry-run what would have
+ * been issued counts.
+ */
+export function countsAtMs({
+  state,
+  issuedAtMs,
+  capturing,
+  createdAtMs,
+}: Pick<ActionRow, "state" | "issuedAtMs" | "capturing" | "createdAtMs">): number | undefined {
+  if (state === ActionState.CAPTURING) return capturing?.sinceMs;
+  return issuedAtMs ?? (state === ActionState.DRY_RUN ? createdAtMs : undefined);
+}
 
 /** Actions an hour that are within the limits for so many containers. */
 export function hourlyLimit(containers: number, { hourlyPercent }: Pick<BreakerLimits, "hourlyPercent">): number {

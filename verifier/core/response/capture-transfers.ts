@@ -1,15 +1,26 @@
 /**
- * Sealed captures on their way from the actuator that keeps one to a person who fetches it: asked for by action and digest, handed over part by part, kept nowhere.
+ * Sealed captures on their way from the actuator or agent that keeps one to a person who fetches it: asked for by action and digest, handed over part by part, kept nowhere.
  * The verifier cannot open them.
  */
 import { createHash } from "node:crypto";
-import { CaptureRefusal } from "@hullmark/proto/v1/response";
+import { CaptureRefusal, CaptureTeller } from "@hullmark/proto/v1/capture";
 import type { Clock } from "../../ports/clock.ts";
-import type { CaptureRow } from "../../ports/rows.ts";
-import type { ActuatorName } from "./actuator-name.ts";
+import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
+import { type ActuatorName, actuatorName } from "./actuator-name.ts";
+
+/** Who keeps a capture: whoever told of it, and nobody else. */
+export type CaptureKeeper = ActuatorName | `agent ${string}`;
+
+export function agentName(nodeId: string): CaptureKeeper {
+  return `agent ${nodeId}`;
+}
+
+export function keeperOf(row: Pick<ActionRow, "nodeId" | "pod" | "node" | "capture">): CaptureKeeper {
+  return row.capture?.teller === CaptureTeller.AGENT ? agentName(row.nodeId) : actuatorName.ofAction(row);
+}
 
 /**
- * NOT_LISTENING: the actuator is not connected. SILENT: it does not answer, or stopped. NOT_KEPT: it has no such capture (any more). NOT_HANDED_OUT: its configuration forbids it.
+ * NOT_LISTENING: the keeper is not connected. SILENT: it does not answer, or stopped. NOT_KEPT: it has no such capture (any more). NOT_HANDED_OUT: its configuration forbids it.
  * TOO_MANY: others fetch now. TOO_SLOW: the person does not take what came. CHANGED: what came is not what was captured. NO_TRANSFER: nobody waits for such a part.
  */
 export type CaptureTransferCode = "NOT_LISTENING" | "SILENT" | "NOT_KEPT" | "NOT_HANDED_OUT" | "TOO_MANY" | "TOO_SLOW" | "CHANGED" | "NO_TRANSFER";
@@ -39,7 +50,7 @@ export interface CapturePart {
 }
 
 interface Transfer {
-  readonly actuator: ActuatorName;
+  readonly keeper: CaptureKeeper;
   readonly size: number;
   /** What has arrived. */
   offset: number;
@@ -64,7 +75,7 @@ const REFUSALS: Readonly<Partial<Record<CaptureRefusal, readonly [CaptureTransfe
 export class CaptureTransfers {
   readonly #clock: Clock;
   readonly #random: (bytes: number) => Buffer;
-  readonly #listening = new Map<ActuatorName, Set<(wanted: CaptureWanted) => void>>();
+  readonly #listening = new Map<CaptureKeeper, Set<(wanted: CaptureWanted) => void>>();
   readonly #open = new Map<string, Transfer>();
 
   constructor({ clock, random }: { readonly clock: Clock; readonly random: (bytes: number) => Buffer }) {
@@ -72,13 +83,13 @@ export class CaptureTransfers {
     this.#random = random;
   }
 
-  /** An actuator listens. @returns ends it */
-  listen(actuator: ActuatorName, send: (wanted: CaptureWanted) => void): () => void {
-    const senders = this.#listening.get(actuator) ?? new Set();
-    this.#listening.set(actuator, senders.add(send));
+  /** Whoever keeps captures listens. @returns ends it */
+  listen(keeper: CaptureKeeper, send: (wanted: CaptureWanted) => void): () => void {
+    const senders = this.#listening.get(keeper) ?? new Set();
+    this.#listening.set(keeper, senders.add(send));
     return () => {
       senders.delete(send);
-      if (senders.size === 0) this.#listening.delete(actuator);
+      if (senders.size === 0) this.#listening.delete(keeper);
     };
   }
 
@@ -86,14 +97,14 @@ export class CaptureTransfers {
    * The sealed file, part by part. All of it is there, and what the host told of when it was taken, only where the iteration comes to its end.
    * @throws CaptureTransferError; the signal's reason
    */
-  async *fetch(actuator: ActuatorName, actionId: string, { digest, bytes: size }: CaptureRow, signal: AbortSignal): AsyncGenerator<Buffer> {
-    const send = [...(this.#listening.get(actuator) ?? [])].at(-1);
-    if (!send) throw new CaptureTransferError("NOT_LISTENING", "the actuator that keeps it is not connected");
+  async *fetch(keeper: CaptureKeeper, actionId: string, { digest, bytes: size }: CaptureRow, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const send = [...(this.#listening.get(keeper) ?? [])].at(-1);
+    if (!send) throw new CaptureTransferError("NOT_LISTENING", "the actuator or agent that keeps it is not connected");
     if (this.#open.size >= MAX_TRANSFERS) throw new CaptureTransferError("TOO_MANY", "others fetch captures now: try again");
     const requestId = this.#random(REQUEST_ID_BYTES);
     let next = awaited();
     const transfer: Transfer = {
-      ...{ actuator, size, offset: 0, release: undefined },
+      ...{ keeper, size, offset: 0, release: undefined },
       arrive: (part) => next.resolve(part),
       fail: (error) => next.reject(error),
     };
@@ -112,7 +123,9 @@ export class CaptureTransfers {
     try {
       send({ requestId, actionId, digest });
       for (;;) {
-        const cancel = this.#clock.after(PATIENCE_MS, () => transfer.fail(new CaptureTransferError("SILENT", "the actuator that keeps it does not answer")));
+        const cancel = this.#clock.after(PATIENCE_MS, () =>
+          transfer.fail(new CaptureTransferError("SILENT", "the actuator or agent that keeps it does not answer")),
+        );
         const { bytes, last } = await next.promise.finally(cancel);
         signal.throwIfAborted();
         next = awaited();
@@ -136,10 +149,10 @@ export class CaptureTransfers {
   }
 
   /** Resolves when the part was taken: the actuator then sends the next. @throws CaptureTransferError NO_TRANSFER, CHANGED */
-  async take(actuator: ActuatorName, { requestId, offset, bytes, last, refusal }: CapturePart): Promise<void> {
+  async take(keeper: CaptureKeeper, { requestId, offset, bytes, last, refusal }: CapturePart): Promise<void> {
     const transfer = this.#open.get(Buffer.from(requestId).toString("hex"));
-    if (!transfer || transfer.actuator !== actuator || transfer.release) throw new CaptureTransferError("NO_TRANSFER", "nobody waits for such a part");
-    const [code, message] = REFUSALS[refusal] ?? ["SILENT", "the actuator does not hand it out"];
+    if (!transfer || transfer.keeper !== keeper || transfer.release) throw new CaptureTransferError("NO_TRANSFER", "nobody waits for such a part");
+    const [code, message] = REFUSALS[refusal] ?? ["SILENT", "whoever keeps it does not hand it out"];
     if (refusal !== CaptureRefusal.UNSPECIFIED) return transfer.fail(new CaptureTransferError(code, message));
     if (offset !== transfer.offset || bytes.length > MAX_PART_BYTES || offset + bytes.length > transfer.size || (bytes.length === 0 && !last)) {
       const error = new CaptureTransferError("CHANGED", "a part that does not follow the one before");

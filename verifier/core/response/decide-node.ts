@@ -10,6 +10,7 @@ import { HOUR_MS } from "./breaker.ts";
 import { type Held, HOST_LIMITS, type Idle, MAX_ATTEMPTS } from "./decide.ts";
 import { POISON_REASONS, poisonOf } from "./poison.ts";
 import type { StandingMarks } from "./standing-marks.ts";
+import { UNSETTLED } from "./unsettled.ts";
 
 /** Everything that a decision rests on. */
 export interface NodeSituation {
@@ -56,7 +57,6 @@ export type NodeDecision = { readonly act: false; readonly why: Idle | Held } | 
 
 const MARKS: Readonly<Record<NodeMarkName, NodeMark>> = { label: NodeMark.LABEL, taint: NodeMark.TAINT, cordon: NodeMark.CORDON };
 const REVOKED = "revoked";
-const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
 /** The rule that decides on a node of this name; undefined: none does. */

@@ -4,12 +4,13 @@ import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
-import { overLimit } from "./breaker.ts";
+import { countsAtMs, overLimit } from "./breaker.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
 import { endsRollback, haltable, isVerifiedByAnotherName, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 import { type ActingRung, approvalsOf, KIND_OF } from "./rungs.ts";
+import { UNSETTLED } from "./unsettled.ts";
 
 /** Everything that a decision rests on. */
 export interface Situation {
@@ -95,7 +96,6 @@ export type Decision =
       readonly pod: PodTarget | undefined;
     };
 
-const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
 const ROLLOUTS: ReadonlySet<ActionKind> = new Set([ActionKind.ROLLBACK, ActionKind.HALT]);
@@ -175,7 +175,9 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const pod = byPod && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || (byPod && !pod)) return idle("looking-up");
   if (rollout && pod && !isVouchedFor(situation, rule, kind, pod)) return idle("one-node");
-  const held = heldBy(situation, pod !== undefined, all, workload) ?? (found.recurring ? "recurring" : undefined);
+  // Of those that are captured first, none waits for one that came after it.
+  const before = own?.state === ActionState.CAPTURING ? all.filter(({ state, number }) => state !== own.state || number < own.number) : all;
+  const held = heldBy(situation, pod !== undefined, before, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
 }
@@ -295,10 +297,9 @@ function heldBy(
   const { freezes, pauseSeconds, hourlyPercent } = policy.response;
   if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
   if (!actuator(ofPod) && policy.mode === "enforce") return "no-actuator";
-  const counted = policy.mode === "dry-run" ? ActionState.DRY_RUN : undefined;
   const issued = history.flatMap((each) => {
-    if (each.kind === ActionKind.RELEASE) return [];
-    const atMs = each.issuedAtMs ?? (each.state === counted ? each.createdAtMs : undefined);
+    if (each.kind === ActionKind.RELEASE || (each.state === ActionState.DRY_RUN && policy.mode !== "dry-run")) return [];
+    const atMs = countsAtMs(each);
     return atMs === undefined ? [] : [{ workload: serviceOf(each), atMs }];
   });
   return overLimit(issued, serviceOf(workload), containers, { pauseMs: pauseSeconds * 1000, hourlyPercent }, nowMs);

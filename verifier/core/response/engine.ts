@@ -3,6 +3,7 @@
  * is told: a crash at any step loses nothing, and repeats nothing, since an actuator carries out each intent once.
  */
 import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
+import type { CaptureTaken } from "@hullmark/proto/v1/capture";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
@@ -19,6 +20,8 @@ import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
+import { answered, capturing, isCaptureOver, leftAsItIs, MISSED, missed, patienceFor } from "./capture-first.ts";
+import { type CaptureAsked, CaptureRequests } from "./capture-requests.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
@@ -46,10 +49,13 @@ import {
   settled,
   waiting,
 } from "./steps.ts";
+import { UNSETTLED } from "./unsettled.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
 export const RESPONSE_FAILPOINTS = ["before-issue", "after-issue", "before-settle", "after-settle"] as const;
-export type ResponseFailpoint = (typeof RESPONSE_FAILPOINTS)[number];
+/** The same, where a pod's node is asked for a capture first. */
+export const CAPTURING_FAILPOINTS = ["before-capturing", "after-capturing", "before-captured", "after-captured"] as const;
+export type ResponseFailpoint = (typeof RESPONSE_FAILPOINTS | typeof CAPTURING_FAILPOINTS)[number];
 
 export interface ResponseServices {
   readonly store: Store;
@@ -95,7 +101,6 @@ export class ResponseError extends Error {
 type Act = Extract<Decision | NodeDecision, { act: true }>;
 /** Node, and container; of the node itself empty. */
 type Key = `${string}/${string}`;
-const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 /** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
 const MAX_DIRTY = 100_000;
 /** Held back containers, and actions that wait for people, that are looked at again in one tick. */
@@ -128,6 +133,7 @@ export class ResponseEngine {
   /** Containers that an action of longer ago isolates. */
   readonly #isolated = new Set<Key>();
   readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
+  readonly #captures = new CaptureRequests();
   /** Since when containers have been unmeasurable by their own doing, Unix milliseconds. */
   readonly #overBudget = new Map<Key, number>();
   /** Marked nodes whose layers are not known to be well again → what was found of them. */
@@ -258,7 +264,8 @@ export class ResponseEngine {
       const { nowMs } = this.#services;
       this.#members = undefined;
       for (const row of this.#rows.all()) if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
-      for (const row of this.#nextAwaiting()) await this.#withdrawIfGone(row);
+      for (const row of this.#nextAwaiting()) await this.#stillDue(row);
+      for (const row of [...this.#rows.all()].filter(({ state }) => state === ActionState.CAPTURING).slice(0, MAX_LOOKS_A_TICK)) await this.#endCapturing(row);
       await this.#watchPurges();
       this.#forget();
       const looking = this.#dirty.size > 0;
@@ -326,6 +333,24 @@ export class ResponseEngine {
     };
   }
 
+  /** A node's agent that captures has connected: it is asked for what is waited for, then for each that is. @returns ends it */
+  connectCapturing(nodeId: string, ask: (asked: CaptureAsked) => void): () => void {
+    return this.#captures.connect(nodeId, ask, this.#rows.all());
+  }
+
+  /** What a node's agent kept, or why it did not. Of what was not asked of this node, or is known already, nothing is taken. @throws StoreError */
+  captured(nodeId: string, answer: CaptureTaken): Promise<void> {
+    return this.#inTurn(async () => {
+      const row = [...this.#rows.all()].find((each) => each.nodeId === nodeId && each.capturing?.id.equals(answer.id));
+      const next = row && answered(row, answer, this.#services.nowMs());
+      if (!next) return;
+      this.#services.passing("before-captured");
+      const stored = await this.#write(next, row.state);
+      this.#services.passing("after-captured");
+      if (stored.state === ActionState.CAPTURING) await this.#endCapturing(stored);
+    });
+  }
+
   /** What an actuator is handed of a row that was pushed to it; undefined: it holds no intent that a key which counts had signed, which is told as a problem. @throws SignerError */
   async signed({ id, intent }: ActionRow): Promise<{ readonly body: Buffer; readonly signatures: Buffer[] } | undefined> {
     const signatures = intent && (await signaturesBy(this.#services.intentKeys(), intent));
@@ -370,7 +395,7 @@ export class ResponseEngine {
       if (row.kind === ActionKind.PURGE) return await this.#issuePurge(approved, row.state, by);
       const decision = await this.#decideInEarnest(row);
       if (!decision.act || !isSameAction(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
-      return await this.#issue(approved, row.state, decision, by);
+      return await this.#proceed(approved, row.state, decision, by);
     });
   }
 
@@ -580,7 +605,30 @@ export class ResponseEngine {
         ? newNodeAction(number, decision, state, nowMs())
         : newAction(number, decision, node(decision.workload.nodeId)?.name ?? "", state, nowMs());
     if (state === ActionState.DRY_RUN || row.approvalsNeeded > 0) await this.#write(row, undefined);
-    else await this.#issue(row, undefined, decision);
+    else await this.#proceed(row, undefined, decision);
+  }
+
+  /** What would be gone with it is asked for first; else it is issued at once. */
+  async #proceed(row: ActionRow, before: ActionState | undefined, decision: Act, by = ""): Promise<ActionRow> {
+    const { node, policy, random, nowMs, passing } = this.#services;
+    const patienceMs = patienceFor(row, node(row.nodeId), policy());
+    if (patienceMs === undefined) return await this.#issue(row, before, decision, by);
+    passing("before-capturing");
+    const next = await this.#write(capturing(row, random(INTENT_ID_BYTES), patienceMs, nowMs()), before, by);
+    passing("after-capturing");
+    this.#captures.ask(next);
+    return next;
+  }
+
+  /** Issues what waited for its node, once that has told or its time is over, where it is due still. */
+  async #endCapturing(row: ActionRow): Promise<void> {
+    const { policy, nowMs } = this.#services;
+    const decision = await this.#stillDue(row);
+    if (!decision || !isCaptureOver(row, nowMs())) return;
+    const over = row.capture || row.captureMissed !== undefined ? row : missed(row, MISSED.NOT_ANSWERED);
+    const left = leftAsItIs(over, policy(), nowMs());
+    if (left) await this.#write(left, row.state);
+    else await this.#issue(over, row.state, decision);
   }
 
   /** @param decision as of now: whoever listens may be another than when people were asked */
@@ -612,12 +660,14 @@ export class ResponseEngine {
     this.#alarm = next;
   }
 
-  async #withdrawIfGone(row: ActionRow): Promise<void> {
+  /** One that is not wanted any more is withdrawn. @returns what is decided now; undefined: it is held back, or withdrawn */
+  async #stillDue(row: ActionRow): Promise<Act | undefined> {
     const decision = await this.#decideInEarnest(row);
-    const still = decision.act ? isSameAction(decision, row) : (HELD as readonly string[]).includes(decision.why);
-    if (still) return;
+    if (decision.act && isSameAction(decision, row)) return decision;
+    if (!decision.act && (HELD as readonly string[]).includes(decision.why)) return undefined;
     await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
     this.touched(row.nodeId, row.containerId);
+    return undefined;
   }
 
   async #settle(row: ActionRow, state: ActionState, reason: string): Promise<void> {

@@ -1,7 +1,6 @@
 /** What was done, by what it was done to: each decision looks at its own, however much else there is. */
-import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, WorkloadRow } from "../../ports/rows.ts";
-import { HOUR_MS } from "./breaker.ts";
+import { countsAtMs, HOUR_MS } from "./breaker.ts";
 import { serviceOf } from "./decide.ts";
 
 export class ActionHistory {
@@ -21,9 +20,10 @@ export class ActionHistory {
   }
 
   put(row: ActionRow): void {
+    const before = this.#rows.get(row.id);
     this.#rows.set(row.id, row);
     for (const subject of subjectsOf(row)) this.#bySubject.set(subject, (this.#bySubject.get(subject) ?? new Set()).add(row.id));
-    if (countsAtMs(row) !== undefined) this.#counted = undefined;
+    if ([row, ...(before ? [before] : [])].some((each) => countsAtMs(each) !== undefined)) this.#counted = undefined;
   }
 
   remove(row: ActionRow): void {
@@ -48,8 +48,4 @@ export class ActionHistory {
 
 function subjectsOf(row: Pick<WorkloadRow, "nodeId" | "containerId" | "workload" | "containerName">): [service: string, container: string] {
   return [`service ${serviceOf(row)}`, `container ${row.nodeId}/${row.containerId}`];
-}
-
-function countsAtMs({ issuedAtMs, state, createdAtMs }: ActionRow): number | undefined {
-  return issuedAtMs ?? (state === ActionState.DRY_RUN ? createdAtMs : undefined);
 }

@@ -1,5 +1,5 @@
 export { type ActuatorName, actuatorName } from "./actuator-name.ts";
-export { CaptureTransferError, CaptureTransfers, type CaptureWanted } from "./capture-transfers.ts";
-export { RESPONSE_FAILPOINTS, ResponseEngine, ResponseError, type ResponseFailpoint } from "./engine.ts";
+export { agentName, CaptureTransferError, CaptureTransfers, type CaptureWanted, keeperOf } from "./capture-transfers.ts";
+export { CAPTURING_FAILPOINTS, RESPONSE_FAILPOINTS, ResponseEngine, ResponseError, type ResponseFailpoint } from "./engine.ts";
 export { isInPod } from "./eviction.ts";
 export { toRevision } from "./steps.ts";

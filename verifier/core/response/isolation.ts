@@ -2,6 +2,7 @@
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import type { ResponseRule } from "../policy/types.ts";
+import { UNSETTLED } from "./unsettled.ts";
 
 /** Why an actuator will not isolate this container, today or tomorrow: the rung after it is meant then. Codes of docs/response.md. */
 const LASTING: ReadonlySet<string> = new Set([
@@ -10,7 +11,6 @@ const LASTING: ReadonlySet<string> = new Set([
 ]);
 /** It was asked for, and nobody has said that the cluster's network does it: nothing rests on that. */
 const UNSEEN = "enforcement-unknown";
-const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.REFUSED, ActionState.FAILED]);
 

@@ -4,6 +4,7 @@ import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { MAX_INTENT_BYTES } from "@hullmark/proto/codec";
+import { CaptureTeller } from "@hullmark/proto/v1/capture";
 import { ActionKind, ActionState, IntentSchema, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, CaptureRow, RolloutTarget } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
@@ -177,7 +178,9 @@ export function reported(row: ActionRow, { outcome, reason, detail, newContainer
   if (state === undefined) return undefined;
   const code = /^[a-z][a-z-]{0,63}$/.test(reason) ? reason : "";
   const replaced = /^[0-9a-f]{64}$/.test(newContainerId) ? newContainerId : "";
-  const captured = capture && /^sha256:[0-9a-f]{64}$/.test(capture.digest) && Number.isSafeInteger(capture.bytes) ? { capture } : {};
+  // Of a pod its node tells, whose layers these are; no actuator of a cluster has any.
+  const own = !row.pod && capture && /^sha256:[0-9a-f]{64}$/.test(capture.digest) && Number.isSafeInteger(capture.bytes);
+  const captured = own ? { capture: { ...capture, teller: CaptureTeller.ACTUATOR, toldAtMs: nowMs } } : {};
   const done = state === ActionState.REFUSED ? [] : (row.node?.marks.filter((mark) => marks.includes(mark)) ?? []);
   const marked = row.node && { node: { ...row.node, done } };
   return { ...row, state, reason: code, detail: text(detail).slice(0, MAX_DETAIL_CHARS), newContainerId: replaced, ...captured, ...marked, settledAtMs: nowMs };
@@ -212,6 +215,8 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
       ...(row.purge && { layer: row.purge.chainId, images: [...row.purge.imageDigests], ...(row.purge.byHand && { byHand: true }) }),
       ...(row.undoes !== undefined && { undoes: row.undoes }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
+      ...(row.capture?.teller !== undefined && { captureTeller: wireName(CaptureTeller, row.capture.teller) }),
+      ...(row.captureMissed !== undefined && { captureMissed: row.captureMissed.code, captureProblem: row.captureMissed.problem }),
       by: by === "" ? null : text(by),
     },
   });

@@ -13,6 +13,7 @@ import {
   type MeasurementPolicy,
   WelcomeSchema,
 } from "@hullmark/proto/v1/attestation";
+import { CaptureRequestSchema, CaptureWantedSchema } from "@hullmark/proto/v1/capture";
 import { TrustLevel } from "@hullmark/proto/v1/common";
 import type { NodeRow } from "../../ports/rows.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
@@ -32,7 +33,7 @@ import type { LiveNode, Simulated } from "./live-node.ts";
 import { measurementPolicy } from "./measurement.ts";
 import { evidenceWrite } from "./memory.ts";
 import { type QuestionSession, Questions } from "./questions.ts";
-import type { Outgoing, SessionPeer, SessionServices, Transport } from "./stream.ts";
+import type { CaptureStream, Outgoing, SessionPeer, SessionServices, Transport } from "./stream.ts";
 
 export const PROTOCOL_VERSION = 1;
 /** Commits under way before the next message is read. */
@@ -124,7 +125,13 @@ export class Session implements QuestionSession {
     this.#handsOutContents = hello.contents;
     const changes = new ChangeSet(nowMs);
     this.#live.alive(hello.lastSeq, nowMs);
-    this.#live.update({ bootId: hello.bootId.slice(0, 64), ...this.#questions.bootChange() }, this.#services.policy(), changes, nowMs);
+    if (hello.captures) this.#cancels.add(this.#services.captures.connect(this.nodeId, this.#captureStream()));
+    this.#live.update(
+      { bootId: hello.bootId.slice(0, 64), captures: hello.captures, ...this.#questions.bootChange() },
+      this.#services.policy(),
+      changes,
+      nowMs,
+    );
     this.#live.appraise(this.#live.memory.containers.keys(), this.#services.policy(), this.#measurement, changes, nowMs);
     this.commit(changes);
     if (this.#live.barred !== undefined) this.#resync(this.#live.barred);
@@ -151,6 +158,9 @@ export class Session implements QuestionSession {
       case "content":
         this.#contents.accept(message.value);
         break;
+      case "captured":
+        this.#services.captures.taken(this.nodeId, message.value);
+        break;
       case "heartbeat":
         this.#beat(message.value);
         this.tick();
@@ -167,6 +177,13 @@ export class Session implements QuestionSession {
       await new Promise<void>((resolve) => {
         this.#room = resolve;
       });
+  }
+
+  #captureStream(): CaptureStream {
+    return {
+      ask: (asked) => this.send({ case: "capture", value: create(CaptureRequestSchema, asked) }),
+      want: (wanted) => this.send({ case: "captureWanted", value: create(CaptureWantedSchema, wanted) }),
+    };
   }
 
   /** How the agent says that it is. */

@@ -1,6 +1,7 @@
 /** What a session stands between: the services of the verifier and the stream of one node. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AttestResponseSchema } from "@hullmark/proto/v1/attestation";
+import type { CaptureTaken } from "@hullmark/proto/v1/capture";
 import type { Clock } from "../../ports/clock.ts";
 import type { Meter } from "../../ports/meter.ts";
 import type { Committer } from "../fleet/committer.ts";
@@ -11,6 +12,20 @@ import type { QuoteAuthority } from "./quotes.ts";
 
 export type AttestResponseInit = MessageInitShape<typeof AttestResponseSchema>;
 export type Outgoing = NonNullable<AttestResponseInit["message"]>;
+
+/** What an agent that captures is asked. */
+export interface CaptureStream {
+  ask(asked: { readonly id: Buffer; readonly actionId: string; readonly containerId: string }): void;
+  want(wanted: { readonly requestId: Buffer; readonly actionId: string; readonly digest: string }): void;
+}
+
+/** Whoever wants something captured before it is acted on. */
+export interface CaptureAsker {
+  /** @returns ends it */
+  connect(nodeId: string, stream: CaptureStream): () => void;
+  /** Whoever holds the node chooses what is in it. Never throws, never waits. */
+  taken(nodeId: string, answer: CaptureTaken): void;
+}
 
 export interface SessionServices {
   readonly clock: Clock;
@@ -23,6 +38,7 @@ export interface SessionServices {
   readonly losses: Map<string, number>;
   /** The log's newest signed checkpoint, for the agent to keep; empty before the first. */
   readonly checkpoint: () => string;
+  readonly captures: CaptureAsker;
   readonly verifierId: string;
   readonly region: string;
 }

@@ -4,6 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { CaptureRefusal, CaptureRequest, CaptureTaken, CaptureWanted } from "./capture_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor, ActorEntry, Claim } from "./common_pb.js";
 
@@ -67,6 +68,14 @@ export declare type AttestRequest = Message<"hullmark.v1.AttestRequest"> & {
      */
     value: ContentResponse;
     case: "content";
+  } | {
+    /**
+     * Answers a CaptureRequest.
+     *
+     * @generated from field: hullmark.v1.CaptureTaken captured = 8;
+     */
+    value: CaptureTaken;
+    case: "captured";
   } | { case: undefined; value?: undefined };
 };
 
@@ -139,6 +148,22 @@ export declare type AttestResponse = Message<"hullmark.v1.AttestResponse"> & {
      */
     value: ContentRequest;
     case: "content";
+  } | {
+    /**
+     * Asked only of an agent whose Hello says that it captures.
+     *
+     * @generated from field: hullmark.v1.CaptureRequest capture = 9;
+     */
+    value: CaptureRequest;
+    case: "capture";
+  } | {
+    /**
+     * Somebody fetches a capture that this agent keeps.
+     *
+     * @generated from field: hullmark.v1.CaptureWanted capture_wanted = 10;
+     */
+    value: CaptureWanted;
+    case: "captureWanted";
   } | { case: undefined; value?: undefined };
 };
 
@@ -199,6 +224,13 @@ export declare type Hello = Message<"hullmark.v1.Hello"> & {
    * @generated from field: bool contents = 8;
    */
   contents: boolean;
+
+  /**
+   * Its own configuration names whom captures are sealed to: it takes them where it is asked.
+   *
+   * @generated from field: bool captures = 9;
+   */
+  captures: boolean;
 };
 
 /**
@@ -435,6 +467,60 @@ export declare type ContentResponse = Message<"hullmark.v1.ContentResponse"> & {
  * Use `create(ContentResponseSchema)` to create a new message.
  */
 export declare const ContentResponseSchema: GenMessage<ContentResponse>;
+
+/**
+ * As an actuator's UploadCaptureRequest.
+ *
+ * @generated from message hullmark.v1.UploadPodCaptureRequest
+ */
+export declare type UploadPodCaptureRequest = Message<"hullmark.v1.UploadPodCaptureRequest"> & {
+  /**
+   * @generated from field: bytes request_id = 1;
+   */
+  requestId: Uint8Array;
+
+  /**
+   * What was sent before.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * At most 256 KiB; not empty but with `last`.
+   *
+   * @generated from field: bytes part = 3;
+   */
+  part: Uint8Array;
+
+  /**
+   * @generated from field: bool last = 4;
+   */
+  last: boolean;
+
+  /**
+   * @generated from field: hullmark.v1.CaptureRefusal refusal = 5;
+   */
+  refusal: CaptureRefusal;
+};
+
+/**
+ * Describes the message hullmark.v1.UploadPodCaptureRequest.
+ * Use `create(UploadPodCaptureRequestSchema)` to create a new message.
+ */
+export declare const UploadPodCaptureRequestSchema: GenMessage<UploadPodCaptureRequest>;
+
+/**
+ * @generated from message hullmark.v1.UploadPodCaptureResponse
+ */
+export declare type UploadPodCaptureResponse = Message<"hullmark.v1.UploadPodCaptureResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.UploadPodCaptureResponse.
+ * Use `create(UploadPodCaptureResponseSchema)` to create a new message.
+ */
+export declare const UploadPodCaptureResponseSchema: GenMessage<UploadPodCaptureResponse>;
 
 /**
  * @generated from message hullmark.v1.ResyncRequest
@@ -2087,6 +2173,16 @@ export declare const Attestation: GenService<{
     methodKind: "bidi_streaming";
     input: typeof AttestRequestSchema;
     output: typeof AttestResponseSchema;
+  },
+  /**
+   * A part of a capture that was wanted, in order. Answered when the person who fetches it has taken it.
+   *
+   * @generated from rpc hullmark.v1.Attestation.UploadPodCapture
+   */
+  uploadPodCapture: {
+    methodKind: "unary";
+    input: typeof UploadPodCaptureRequestSchema;
+    output: typeof UploadPodCaptureResponseSchema;
   },
 }>;
 

@@ -5,6 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Capture, CaptureRefusal, CaptureWanted } from "./capture_pb.js";
 
 /**
  * Describes the file hullmark/v1/response.proto.
@@ -416,36 +417,6 @@ export declare type PullIntentsResponse = Message<"hullmark.v1.PullIntentsRespon
 export declare const PullIntentsResponseSchema: GenMessage<PullIntentsResponse>;
 
 /**
- * @generated from message hullmark.v1.CaptureWanted
- */
-export declare type CaptureWanted = Message<"hullmark.v1.CaptureWanted"> & {
-  /**
-   * 16 random bytes: of one transfer, and no other.
-   *
-   * @generated from field: bytes request_id = 1;
-   */
-  requestId: Uint8Array;
-
-  /**
-   * @generated from field: string action_id = 2;
-   */
-  actionId: string;
-
-  /**
-   * `sha256:<hex>` of the encrypted file, as it was told when it was taken.
-   *
-   * @generated from field: string digest = 3;
-   */
-  digest: string;
-};
-
-/**
- * Describes the message hullmark.v1.CaptureWanted.
- * Use `create(CaptureWantedSchema)` to create a new message.
- */
-export declare const CaptureWantedSchema: GenMessage<CaptureWanted>;
-
-/**
  * @generated from message hullmark.v1.UploadCaptureRequest
  */
 export declare type UploadCaptureRequest = Message<"hullmark.v1.UploadCaptureRequest"> & {
@@ -592,45 +563,6 @@ export declare type ReportOutcomeRequest = Message<"hullmark.v1.ReportOutcomeReq
  * Use `create(ReportOutcomeRequestSchema)` to create a new message.
  */
 export declare const ReportOutcomeRequestSchema: GenMessage<ReportOutcomeRequest>;
-
-/**
- * What was kept of a container on its host before it was acted on, encrypted to the responders' keys.
- *
- * @generated from message hullmark.v1.Capture
- */
-export declare type Capture = Message<"hullmark.v1.Capture"> & {
-  /**
-   * `sha256:<hex>` of the encrypted file.
-   *
-   * @generated from field: string digest = 1;
-   */
-  digest: string;
-
-  /**
-   * @generated from field: uint64 bytes = 2;
-   */
-  bytes: bigint;
-
-  /**
-   * false: a limit was reached, or something could not be read.
-   *
-   * @generated from field: bool complete = 3;
-   */
-  complete: boolean;
-
-  /**
-   * When its host removes it, by that one's clock; absent where it did not say.
-   *
-   * @generated from field: google.protobuf.Timestamp expires_at = 4;
-   */
-  expiresAt?: Timestamp | undefined;
-};
-
-/**
- * Describes the message hullmark.v1.Capture.
- * Use `create(CaptureSchema)` to create a new message.
- */
-export declare const CaptureSchema: GenMessage<Capture>;
 
 /**
  * @generated from message hullmark.v1.ReportOutcomeResponse
@@ -849,6 +781,20 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: hullmark.v1.PurgeTarget purge = 32;
    */
   purge?: PurgeTarget | undefined;
+
+  /**
+   * A capture was asked for, and there is none: why. A code of docs/response.md; empty: none was asked for, or there is one.
+   *
+   * @generated from field: string capture_missed = 33;
+   */
+  captureMissed: string;
+
+  /**
+   * In its node's words, at most 500 characters.
+   *
+   * @generated from field: string capture_problem = 34;
+   */
+  captureProblem: string;
 };
 
 /**
@@ -1320,44 +1266,6 @@ export enum NodeMark {
 export declare const NodeMarkSchema: GenEnum<NodeMark>;
 
 /**
- * @generated from enum hullmark.v1.CaptureRefusal
- */
-export enum CaptureRefusal {
-  /**
-   * None.
-   *
-   * @generated from enum value: CAPTURE_REFUSAL_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * There is no such file (any more).
-   *
-   * @generated from enum value: CAPTURE_REFUSAL_NOT_KEPT = 1;
-   */
-  NOT_KEPT = 1,
-
-  /**
-   * The host's configuration hands none out.
-   *
-   * @generated from enum value: CAPTURE_REFUSAL_NOT_HANDED_OUT = 2;
-   */
-  NOT_HANDED_OUT = 2,
-
-  /**
-   * Another is handed out, or too many were.
-   *
-   * @generated from enum value: CAPTURE_REFUSAL_BUSY = 3;
-   */
-  BUSY = 3,
-}
-
-/**
- * Describes the enum hullmark.v1.CaptureRefusal.
- */
-export declare const CaptureRefusalSchema: GenEnum<CaptureRefusal>;
-
-/**
  * @generated from enum hullmark.v1.Outcome
  */
 export enum Outcome {
@@ -1461,6 +1369,13 @@ export enum ActionState {
    * @generated from enum value: ACTION_STATE_DRY_RUN = 9;
    */
   DRY_RUN = 9,
+
+  /**
+   * Decided, and not issued yet: the pod's node is asked for a capture first, for a time that policy names.
+   *
+   * @generated from enum value: ACTION_STATE_CAPTURING = 10;
+   */
+  CAPTURING = 10,
 }
 
 /**
@@ -1534,7 +1449,7 @@ export declare const Response: GenService<{
     output: typeof GetActionResponseSchema;
   },
   /**
-   * responder: a capture as its host sealed it. Written into the log before the host is asked. It is whole only where the stream ends well.
+   * responder: a capture as its host or node sealed it. Written into the log before that one is asked. It is whole only where the stream ends well.
    *
    * @generated from rpc hullmark.v1.Response.FetchCapture
    */
