@@ -24,6 +24,8 @@ export interface StackOptions {
   readonly changes?: "auto" | "fanotify" | "chokidar";
   /** What the agents may hand out; default nothing. */
   readonly contents?: object;
+  /** What the agents capture; default nothing. */
+  readonly capture?: object;
   /** Whether the verifier serves the page for browsers. */
   readonly dashboard?: boolean;
   /** The agents' `runtime` settings; default: the test bed's node or engine. */
@@ -148,7 +150,7 @@ async function identityOf(bed: Testbed, configPath: string): Promise<string> {
 }
 
 function agentSettings(options: StackOptions, directory: string, ports: Ports, index: number): object {
-  const { bed, changes, contents, runtime } = options;
+  const { bed, changes, contents, capture, runtime } = options;
   return {
     nodeName: nodeName(options, index),
     stateDirectory: join(directory, `agent-${index}`),
@@ -160,6 +162,7 @@ function agentSettings(options: StackOptions, directory: string, ports: Ports, i
       (bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } }),
     changes: { source: changes ?? "auto" },
     ...(contents && { contents }),
+    ...(capture && { capture }),
     log: { level: "debug" },
   };
 }

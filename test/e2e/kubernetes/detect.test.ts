@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Stack, startStack, tail } from "../../../deploy/stack/stack.ts";
 import { cgroupName } from "../../../deploy/testbed/cgroup.ts";
@@ -63,6 +64,8 @@ const SMUGGLED = [
 let bed: Testbed;
 let cluster: Kubernetes;
 let stack: Stack;
+/** Opens what is captured. */
+let responder: string;
 let programs: Programs;
 let image: PushedImage;
 /** The same files with a command that does not listen. */
@@ -123,7 +126,9 @@ beforeAll(async () => {
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
   const kubernetes = { ...(await podFollower(cluster, home, [REVIEWING])), pods: { graceSeconds: 5, templates: true } };
-  stack = await startStack({ bed, policy: policy(), kubernetes, people: PEOPLE });
+  responder = await generateX25519Identity();
+  const capture = { recipients: [await identityToRecipient(responder)], maxSeconds: 60 };
+  stack = await startStack({ bed, policy: policy(), kubernetes, people: PEOPLE, capture });
 });
 
 afterAll(async () => {
@@ -251,7 +256,11 @@ describe("acting", () => {
       () => ({ ...of(), sign, retiring, pager }),
       () => acting,
     ));
-  describe("evictions", () => evictions(of, () => acting));
+  describe("evictions", () =>
+    evictions(
+      () => ({ ...of(), responder }),
+      () => acting,
+    ));
   describe("isolations", () => isolations(of, () => acting));
   describe("a poisoned layer", () =>
     poisonedLayer(

@@ -1,5 +1,9 @@
 /** A drifted pod gives way to a clean one: by the Eviction API as it is, with the rights that the chart gives, and nothing else is done. */
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { KubernetesCluster } from "@hullmark/actuator/adapters/kubernetes/kubernetes-cluster";
 import { KubernetesFence } from "@hullmark/actuator/adapters/kubernetes/kubernetes-fence";
 import { KubernetesRollouts } from "@hullmark/actuator/adapters/kubernetes/kubernetes-rollouts";
@@ -8,8 +12,10 @@ import type { PodTarget } from "@hullmark/actuator/ports/cluster";
 import { ApiServer } from "@hullmark/daemon/api-server";
 import { ActionKind } from "@hullmark/proto/v1/response";
 import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
+import { Decrypter } from "age-encryption";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { isAlive } from "../../../deploy/testbed/process-identity.ts";
+import { untar } from "../../fakes/untar.ts";
 import { eventually, logEntries } from "../fault-support.ts";
 import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
 import { pod, podSpec } from "./workloads.ts";
@@ -19,12 +25,18 @@ export const EVICTING = `
       - name: evicted
         select: { workloads: ["default/evict-*"] }
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
+        capture: { patience: 2m }
 `;
 
 const LIMITS = { pauseMs: 60_000, hourlyPercent: 100, protect: [] };
 
+export interface CapturingBed extends ActingBed {
+  /** age identity of whoever opens what is captured. */
+  readonly responder: string;
+}
+
 /** Declares the tests. @param of the bed, once it is up @param actingOf whoever acts, once it runs */
-export function evictions(of: () => ActingBed, actingOf: () => Acting): void {
+export function evictions(of: () => CapturingBed, actingOf: () => Acting): void {
   let acting: Acting;
 
   beforeAll(() => {
@@ -71,12 +83,40 @@ export function evictions(of: () => ActingBed, actingOf: () => Acting): void {
       WITHIN_MS,
     );
     const steps = ofAction(entries);
-    expect(steps.map((each) => each["state"]).filter((state, i, all) => state !== all[i - 1])).toEqual(["issued", "done"]);
-    expect(steps.at(-1)).toMatchObject({ pod: `default/${name}`, podUid: uid });
+    expect(steps.map((each) => each["state"]).filter((state, i, all) => state !== all[i - 1])).toEqual(["capturing", "issued", "done"]);
+    expect(steps.at(-1)).toMatchObject({ pod: `default/${name}`, podUid: uid, captureTeller: "agent", capture: expect.stringMatching(/^sha256:/) });
+    await holdsWhatWasThere(done?.id ?? "", name);
     expect(entries[Number(evicting?.metadata.annotations?.["hullmark.dev/drift-log-index"])]).toMatchObject({ type: "drift" });
     // On a busy machine an intent may end before it is begun, and is issued anew: it is evicted once.
     expect((await acting.told(name)).filter(({ state }) => state === "done")).toHaveLength(1);
   });
+
+  /** Of a pod that is gone: what it wrote, and what ran in it. */
+  async function holdsWhatWasThere(action: string, name: string): Promise<void> {
+    const { stack, responder } = of();
+    const { captures } = await stack.json<{ captures: { action: string; by: string; complete: boolean; files: number; processes: number }[] }>("capture", "ls");
+    expect(captures.find((each) => each.action === action)).toMatchObject({ by: "node", complete: true });
+    const directory = mkdtempSync(join(tmpdir(), "hullmark-captured-"));
+    try {
+      const file = join(directory, "capture.age");
+      const { code, stderr } = await stack.hullmark("capture", "get", action, "-m", "INC-1", "--out", file);
+      expect([code, stderr]).toEqual([0, ""]);
+      const decrypter = new Decrypter();
+      decrypter.addIdentity(responder);
+      const files = await untar(gunzipSync(await decrypter.decrypt(readFileSync(file))));
+      const index = JSON.parse(files.get("capture.json")?.toString() ?? "") as { name: string; changes: { path: string; kind: string; file: string }[] };
+      expect(index.name).toBe(`default/${name}/web`);
+      const changed = index.changes.find(({ path }) => path === "/etc/nginx/nginx.conf");
+      expect(changed).toMatchObject({ kind: "changed" });
+      const content = (await untar(files.get(changed?.file ?? "") ?? Buffer.alloc(0))).get("etc/nginx/nginx.conf")?.toString() ?? "";
+      expect(content.endsWith("x\n")).toBe(true);
+      const { processes } = JSON.parse(files.get("processes.json")?.toString() ?? "") as { processes: { arguments: string[]; environment: string[] }[] };
+      expect(processes.length).toBeGreaterThan(0);
+      expect(processes.flatMap(({ environment }) => environment).some((each) => each.startsWith("KUBERNETES_SERVICE_HOST="))).toBe(true);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  }
 
   test("the verifier is killed at each step of an eviction, and started again: one eviction, and it is done", { timeout: 1_200_000 }, async () => {
     acting.logsOnFailure();

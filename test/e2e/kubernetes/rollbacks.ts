@@ -15,11 +15,13 @@ export const ROLLING_BACK = `
         select: { workloads: ["default/roll-paused"] }
         untrusted: [rollback]
         rollbackOnOneNode: true
+        capture: { patience: 0s }
         owners: [argocd]
       - name: halted
         select: { workloads: ["default/roll-halted*"] }
         untrusted: [rollback, halt]
         rollbackOnOneNode: true
+        capture: { patience: 0s }
       - name: named-by-digest
         select: { workloads: ["default/roll-revoked"] }
         untrusted: [rollback]
@@ -28,6 +30,7 @@ export const ROLLING_BACK = `
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
         untrusted: [rollback]
         rollbackOnOneNode: true
+        capture: { patience: 0s }
 `;
 
 export interface RollbackBed extends ActingBed {
