@@ -111,6 +111,34 @@ export function openvexDocument(statements: readonly object[], timestamp = "2026
   return { "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://acme.example/vex-1", author: "Acme Security", timestamp, version: 1, statements };
 }
 
+/** Of the profile VEX, with an image, and a package as a part of it (`part`) and by itself (`package`). @param image manifest digest */
+export function csafDocument(image: string, of: Pick<Shown, "name" | "version">, vulnerabilities: readonly object[], change: object = {}) {
+  const named = (product_id: string, purl: string) => ({ product_id, name: product_id, product_identification_helper: { purl } });
+  return {
+    document: {
+      ...{ category: "csaf_vex", csaf_version: "2.0", title: "VEX of the tests" },
+      publisher: { category: "vendor", name: "Acme ProductCERT", namespace: "https://acme.example" },
+      tracking: { id: "ACME-2026-1", status: "final", version: "1", current_release_date: "2026-11-22T08:00:00Z", ...change },
+    },
+    product_tree: {
+      branches: [
+        { category: "vendor", name: "Acme", branches: [{ category: "product_version", name: "1", product: named("image", ociPurl(image)) }] },
+        { category: "product_name", name: "bare", product: { product_id: "bare", name: "without a package URL" } },
+      ],
+      full_product_names: [named("package", purlOf(of))],
+      relationships: [
+        ["part", "package", "image"],
+        ["elsewhere", "package", "bare"],
+      ].map(([name = "", product_reference, relates_to_product_reference]) => ({
+        ...{ category: "default_component_of", product_reference, relates_to_product_reference },
+        full_product_name: { product_id: name, name },
+      })),
+      product_groups: [{ group_id: "all", product_ids: ["part", "package"] }],
+    },
+    vulnerabilities,
+  };
+}
+
 /** @param image manifest digest */
 export const ociPurl = (image: string): string => `pkg:oci/web@${image.replace(":", "%3A")}?repository_url=registry.example/acme/web`;
 export const bytesOf = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));

@@ -10,7 +10,7 @@ import { excuses } from "@hullmark/verifier/core/vulnerabilities/vex";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { digestOf } from "../fakes/digest-of.ts";
-import { bytesOf, grypeReport, ociPurl, openvexDocument, purlOf, type Shown, trivyReport } from "../fakes/scan-reports.ts";
+import { bytesOf, csafDocument, grypeReport, ociPurl, openvexDocument, purlOf, type Shown, trivyReport } from "../fakes/scan-reports.ts";
 import { FUZZ_SECONDS, fuzz, near } from "./mutate.ts";
 
 const TIMEOUT_MS = FUZZ_SECONDS * 1000 + 60_000;
@@ -56,6 +56,16 @@ const SEEDS: Readonly<Record<ReportFormat, readonly object[]>> = {
         },
       ],
     },
+  ],
+  csaf: [
+    csafDocument(MANIFEST, SSL, [
+      {
+        cve: SSL.id,
+        product_status: { known_not_affected: ["part", "bare"], fixed: ["package"], known_affected: ["image"], under_investigation: ["elsewhere"] },
+        flags: [{ label: "vulnerable_code_not_present", group_ids: ["all"], product_ids: ["bare"] }],
+        threats: [{ category: "impact", details: "not linked", product_ids: ["part"] }],
+      },
+    ]),
   ],
   cyclonedx: [
     {

@@ -193,7 +193,7 @@ function Vulnerabilities({ status: { vulnerabilities } }: { readonly status: Get
     <section aria-labelledby="vulnerabilities">
       <h2 id="vulnerabilities">Vulnerabilities</h2>
       <p class="figure">
-        {(critical + high).toLocaleString("en")} <span class="quiet">critical or high in images that run</span>
+        {(critical + high).toLocaleString("en")} <span class="quiet">critical or high</span>
       </p>
       <Parts
         parts={[

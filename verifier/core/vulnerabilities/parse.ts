@@ -1,6 +1,7 @@
 /** A report as somebody hands it in: which format it is, and what it says. Whoever hands it in controls every byte. */
 import { ZodError } from "zod";
 import { ReportError } from "./errors.ts";
+import { isCsaf, readCsaf } from "./formats/csaf.ts";
 import { isCyclonedx, readCyclonedx } from "./formats/cyclonedx.ts";
 import { isGrype, readGrype } from "./formats/grype.ts";
 import { isOpenvex, readOpenvex } from "./formats/openvex.ts";
@@ -15,6 +16,7 @@ const FORMATS = [
   [isCyclonedx, readCyclonedx],
   [isSpdx, readSpdx],
   [isOpenvex, readOpenvex],
+  [isCsaf, readCsaf],
   [isSarif, readSarif],
   [isTrivy, readTrivy],
   [isGrype, readGrype],
@@ -30,7 +32,7 @@ export function readReport(value: unknown): ParsedReport {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ReportError("MALFORMED", "not a JSON object");
   const object = value as Readonly<Record<string, unknown>>;
   const format = FORMATS.find(([is]) => is(object));
-  if (!format) throw new ReportError("MALFORMED", "neither Trivy nor Grype JSON, SARIF, CycloneDX, OpenVEX nor SPDX");
+  if (!format) throw new ReportError("MALFORMED", "neither Trivy nor Grype JSON, SARIF, CycloneDX, OpenVEX, CSAF nor SPDX");
   try {
     const report = format[1](object);
     const findings = distinct(report.findings);

@@ -146,6 +146,6 @@ export class VulnerabilityReports {
 
 /** One report counts of each image, form and tool, whatever the tool's version. */
 function sourceOf({ image, format, tool }: VulnerabilityReportRow): string {
-  const name = format === "openvex" ? tool : (tool.split(" ", 1)[0] ?? "");
+  const name = format === "openvex" || format === "csaf" ? tool : (tool.split(" ", 1)[0] ?? "");
   return `${image} ${format} ${name.toLowerCase()}`;
 }

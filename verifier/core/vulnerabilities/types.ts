@@ -9,7 +9,7 @@ export function rankOf(severity: FindingSeverity): number {
   return severity === "unknown" ? 3 : FINDING_SEVERITIES.indexOf(severity) + 1;
 }
 
-export const REPORT_FORMATS = ["trivy", "grype", "sarif", "cyclonedx", "openvex", "spdx"] as const;
+export const REPORT_FORMATS = ["trivy", "grype", "sarif", "cyclonedx", "openvex", "csaf", "spdx"] as const;
 export type ReportFormat = (typeof REPORT_FORMATS)[number];
 
 export interface FoundPackage {

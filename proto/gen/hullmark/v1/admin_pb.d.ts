@@ -1446,7 +1446,7 @@ export declare type ImportVulnerabilitiesResponse = Message<"hullmark.v1.ImportV
   image: string;
 
   /**
-   * `trivy`, `grype`, `sarif`, `cyclonedx`, `openvex`, `spdx`
+   * `trivy`, `grype`, `sarif`, `cyclonedx`, `openvex`, `csaf`, `spdx`
    *
    * @generated from field: string format = 3;
    */
