@@ -5,7 +5,7 @@ import { takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { AlertBook } from "./core/alerting/index.ts";
 import type { Committer } from "./core/fleet/committer.ts";
-import { teamReminders } from "./core/fleet/exception-objects.ts";
+import { type ExceptionOfTeam, teamReminders } from "./core/fleet/exception-objects.ts";
 import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { judgeException } from "./core/policy/index.ts";
 import type { Policy } from "./core/policy/types.ts";
@@ -25,7 +25,15 @@ export function excepting(
   { kubernetes }: VerifierConfig,
   { policies, committer, book, clock, logger }: ExceptingServices,
 ): () => Promise<void> {
-  if (!kubernetes?.exceptions) return async () => {};
+  const remind = async (all: readonly ExceptionOfTeam[]): Promise<void> => {
+    const subjects = teamReminders(all, book.heldIds(), clock.nowMs());
+    if (subjects.length > 0) await committer.submit({ entries: [], build: () => ({}), subjects });
+  };
+  if (!kubernetes?.exceptions) {
+    // Of those that counted before it was switched off nobody is to be reminded for ever.
+    const ended = remind([]).catch((error: unknown) => logger.warn({ err: error }, "reminders of exceptions could not be ended: the next start tries again"));
+    return async () => await ended;
+  }
   const judge = (exception: FollowedObject, policy: Policy) => judgeException(exception, policy.exceptionTerms, clock.nowMs());
   const take = async (known: readonly FollowedObject[], signal: AbortSignal): Promise<void> => {
     await policies.except((policy) =>
@@ -34,13 +42,8 @@ export function excepting(
         return judged.inForce ? [judged.mutable] : [];
       }),
     );
-    const nowMs = clock.nowMs();
-    const subjects = teamReminders(
-      known.map((each) => ({ ...each, judged: judge(each, policies.current) })),
-      book.heldIds(),
-      nowMs,
-    );
-    if (subjects.length > 0 && !signal.aborted) await committer.submit({ entries: [], build: () => ({}), subjects });
+    if (signal.aborted) return;
+    await remind(known.map((each) => ({ ...each, judged: judge(each, policies.current) })));
     for (const each of known) {
       if (signal.aborted) return;
       const judged = judge(each, policies.current);

@@ -95,7 +95,10 @@ afterEach(() => end?.());
 
 async function follow(...answers: { status: number; body: unknown }[]): Promise<void> {
   lists = answers;
-  end = excepting(api, CONFIG, { policies, committer, book, clock, logger: pino({ level: "silent" }) });
+  await start(CONFIG);
+}
+async function start(config: typeof CONFIG): Promise<void> {
+  end = excepting(api, config, { policies, committer, book, clock, logger: pino({ level: "silent" }) });
   await settle();
 }
 const inForce = (): readonly string[] => policies.current.exceptions.map(({ name }) => name);
@@ -178,4 +181,13 @@ test("that it ends soon is over where it was taken away, or lasts longer now", a
   events.shift()?.({ type: "MODIFIED", object: exception("next", { workload: "web", expires: "2026-12-20T00:00:00Z" }, 2) });
   await settle();
   expect(told.map(({ status }) => status)).toEqual(["firing", "firing", "resolved", "resolved"]);
+});
+
+test("where exceptions are switched off, what people were reminded of is over", async () => {
+  await follow(listed(exception("good")));
+  await pass(EXPIRES_MS - nowMs - 3_600_000);
+  await pass(11_000);
+  await end?.();
+  await start(parseConfig("stateDirectory: /nowhere\nkubernetes: { apiServer: 'https://localhost' }", "test"));
+  expect(told.map(({ status }) => status)).toEqual(["firing", "resolved"]);
 });
