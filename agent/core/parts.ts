@@ -154,9 +154,9 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
   // What the node mounts below a directory that the container was given with all that comes there is as little its own as the directory's files. Where that is the
   // runtime's own, the container's root lies in it too, with what was mounted there before: the same as is told at its place.
   const shown = told.filter(({ options }) => options.some((option) => PROPAGATING.has(option))).map(({ destination }) => `${destination.replace(/\/+$/, "")}/`);
-  const own = new Set(points.filter(({ destination }) => known.has(utf8(destination))).map(mountIdentity));
-  const isOfNode = (each: MountPoint, name: string): boolean =>
-    (each.propagated === true || own.has(mountIdentity(each))) && shown.some((below) => name.startsWith(below));
+  const isBelow = (name: string): boolean => shown.some((below) => name.startsWith(below));
+  const elsewhere = new Set(points.filter(({ destination }) => !isBelow(utf8(destination))).map(mountIdentity));
+  const isOfNode = (each: MountPoint, name: string): boolean => isBelow(name) && (each.propagated === true || elsewhere.has(mountIdentity(each)));
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);
