@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { ownProgram, processesApart, runApart } from "@hullmark/capture/apart";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { HandOut } from "@hullmark/capture/hand-out";
 import { sealTo } from "@hullmark/capture/seal";
@@ -209,11 +210,13 @@ function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): Capt
   if (capture.recipients.length === 0) return undefined;
   const filesOf = (containerId: string) => new EngineFiles(docker.socket, containerId);
   const { recipients, ...limits } = capture;
-  const own = { directory: join(stateDirectory, "captures"), seal: sealTo(recipients), filesOf, proc: "/proc" };
+  const own = { directory: join(stateDirectory, "captures"), seal: sealTo(recipients), filesOf, processes: processesApart(ownProgram(), "/proc") };
   return new CaptureFiles({ ...limits, ...own, nowMs: () => Date.now() });
 }
 
 async function main(args: readonly string[]): Promise<number> {
+  const apart = await runApart(args);
+  if (apart !== undefined) return apart;
   const command = readCommandLine(args, { usage: USAGE, flags: [], load: loadConfig });
   if (typeof command === "number") return command;
   try {

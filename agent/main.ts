@@ -3,7 +3,8 @@ import "./adapters/host/engine-flags.ts";
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CAPTURE_FAILPOINTS, CaptureError, type CaptureFailpoint } from "@hullmark/capture/capture";
+import { ownProgram, processesApart, runApart, sealApart } from "@hullmark/capture/apart";
+import { CaptureError } from "@hullmark/capture/capture";
 import type { CaptureFiles } from "@hullmark/capture/capture-files";
 import { HandOut } from "@hullmark/capture/hand-out";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
@@ -23,13 +24,12 @@ import { NoRuntime } from "./adapters/no-runtime/no-runtime.ts";
 import { nodeFiles } from "./adapters/node-files/node-files.ts";
 import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
 import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
-import { SEALING_FLAG, sealApart } from "./adapters/sealing/sealing-process.ts";
 import { Tpm2Quoter } from "./adapters/tpm2/index.ts";
 import { nativeContent } from "./adapters/tree/native-content.ts";
 import { nativeMeasurer } from "./adapters/tree/native-measurer.ts";
 import { openChangeSource } from "./change-sources.ts";
 import { type AgentConfig, loadConfig } from "./config.ts";
-import { CaptureDesk } from "./core/capture-desk.ts";
+import { CaptureDesk, NODE_CAPTURE_FAILPOINTS, type NodeCaptureFailpoint } from "./core/capture-desk.ts";
 import { ChangeSourceKeeper } from "./core/change-source-keeper.ts";
 import { codeInspection } from "./core/code-inspection.ts";
 import { FileContents } from "./core/file-contents.ts";
@@ -45,8 +45,6 @@ const HEALTH_INTERVAL_MS = 5_000;
 const EXPIRE_INTERVAL_MS = 600_000;
 /** After a start a capture waits for its container to be measured: no longer. */
 const SETTLE_MS = 10_000;
-/** Where the process of a node that captures can be killed in the tests; each must be survived. */
-const FAILPOINTS = [...CAPTURE_FAILPOINTS, "capture-told"] as const;
 /** After the first SIGTERM the session hands over what is spooled; whatever hangs then ends here. Below a pod's default grace period of 30 s. */
 const STOP_MS = 5_000;
 
@@ -139,9 +137,9 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     clock: systemClock,
     log: (message, fields) => log.info(fields, message),
   });
-  const passing = dieAt<(typeof FAILPOINTS)[number]>(FAILPOINTS, process.env);
+  const passing = dieAt<NodeCaptureFailpoint>(NODE_CAPTURE_FAILPOINTS, process.env);
   const captures = await openCaptures(config, agent, passing);
-  const desk = captures && captureDesk(captures, agent, log);
+  const desk = captures && captureDesk(captures, agent, log, passing);
   const handOut = new HandOut({
     captures: config.capture.handOut ? captures : undefined,
     upload: (part) => sink.uploadCapture(part),
@@ -178,11 +176,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         ),
       bootLog: () => bootLog.read(),
       content: (request) => contents.answer(request),
-      capture: async (request) => {
-        const answer = desk ? await desk.answer(request) : { id: request.id, problem: "this node captures nothing" };
-        passing("capture-told");
-        return answer;
-      },
+      capture: async (request) => desk?.answer(request) ?? { id: request.id, problem: "this node captures nothing" },
       captureWanted: (wanted) => void handOut.answer(wanted).catch((err: unknown) => log.warn({ err }, "a capture could not be handed out")),
       tree: async (request) => answerTree(request, await agent.tree(request.tree)),
       policy: (policy) => agent.setPolicy(policy),
@@ -254,28 +248,29 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
 async function openCaptures(
   { capture: { recipients, ...limits }, stateDirectory }: AgentConfig,
   agent: NodeAgent,
-  passing: (point: CaptureFailpoint) => void,
+  passing: (point: NodeCaptureFailpoint) => void,
 ): Promise<CaptureFiles | undefined> {
   if (recipients.length === 0) return undefined;
   const { CaptureFiles } = await import("@hullmark/capture/capture-files");
-  const seal = sealApart([process.execPath, ...process.execArgv, process.argv[1] ?? ""], recipients);
+  const seal = sealApart(ownProgram(), recipients);
   await seal(Buffer.alloc(0));
   const filesOf = (containerId: string): DeltaFiles => {
     const container = agent.measured(containerId);
     if (!container) throw new CaptureError("there is no such container on this node");
     return new DeltaFiles(container, nativeContent);
   };
-  const own = { directory: join(stateDirectory, "captures"), required: false, proc: "/proc", nowMs: () => Date.now() };
+  const own = { directory: join(stateDirectory, "captures"), required: false, processes: processesApart(ownProgram(), "/proc"), nowMs: () => Date.now() };
   return new CaptureFiles({ ...limits, ...own, seal, filesOf, passing });
 }
 
-function captureDesk(captures: CaptureFiles, agent: NodeAgent, log: ReturnType<typeof openLog>): CaptureDesk {
+function captureDesk(captures: CaptureFiles, agent: NodeAgent, log: ReturnType<typeof openLog>, passing: (point: NodeCaptureFailpoint) => void): CaptureDesk {
   return new CaptureDesk({
     captures,
     nameOf: (containerId) => agent.measured(containerId)?.name,
     settled: (containerId) => agent.settled(containerId, SETTLE_MS),
     clock: systemClock,
     log: (message, fields) => log.info(fields, message),
+    passing,
   });
 }
 
@@ -287,19 +282,6 @@ async function expireCaptures(captures: CaptureFiles | undefined, log: ReturnTyp
       log.warn({ err }, "captures that were kept for long enough cannot be removed");
     }
     await systemClock.sleep(EXPIRE_INTERVAL_MS, signal);
-  }
-}
-
-/** Of the process that {@link sealApart} starts. @returns exit code */
-async function sealStandardInput(recipients: readonly string[]): Promise<number> {
-  const [{ sealTo }, { buffer }] = [await import("@hullmark/capture/seal"), await import("node:stream/consumers")];
-  try {
-    const sealed = await sealTo(recipients)(await buffer(process.stdin));
-    await new Promise<void>((resolve, reject) => process.stdout.write(sealed, (error) => (error ? reject(error) : resolve())));
-    return 0;
-  } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    return 1;
   }
 }
 
@@ -367,7 +349,8 @@ async function showIdentity(config: AgentConfig): Promise<void> {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  if (args[0] === SEALING_FLAG) return await sealStandardInput(args.slice(1));
+  const apart = await runApart(args);
+  if (apart !== undefined) return apart;
   const command = readCommandLine(args, { usage: USAGE, flags: ["show-identity", "self-test"], load: loadConfig });
   if (typeof command === "number") return command;
   const { config, flag } = command;

@@ -17,7 +17,7 @@ import {
   MAX_ATTEMPTS,
   type Seal,
 } from "./capture.ts";
-import { type CaptureLimits, type Collected, collect } from "./collect.ts";
+import { type CaptureLimits, type Collected, collect, type ProcessSource } from "./collect.ts";
 
 export interface CaptureOptions extends CaptureLimits {
   /** Made with mode 0700. */
@@ -27,8 +27,7 @@ export interface CaptureOptions extends CaptureLimits {
   readonly required: boolean;
   /** @throws CaptureError where nothing is known of such a container */
   readonly filesOf: (containerId: string) => ChangedFiles;
-  /** Where procfs is mounted. */
-  readonly proc: string;
+  readonly processes: ProcessSource;
   readonly nowMs: () => number;
   readonly passing?: (point: CaptureFailpoint) => void;
 }
@@ -89,7 +88,7 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 
   async #take(subject: CaptureSubject): Promise<Capture> {
-    const { directory, maxBytes, filesOf, proc, nowMs, seal, passing = () => {} } = this.#options;
+    const { directory, maxBytes, filesOf, processes, nowMs, seal, passing = () => {} } = this.#options;
     const kept = this.#own().reduce((sum, { size }) => sum + size, 0);
     if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
     const changed = filesOf(subject.containerId);
@@ -98,7 +97,7 @@ export class CaptureFiles implements Captures, KeptCaptures {
     writeDurably(attempts, Buffer.from("."), constants.O_APPEND);
     if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the process ended each time`);
     passing("capture-begun");
-    const collected = await collect(subject, { files: changed, proc }, this.#options, nowMs());
+    const collected = await collect(subject, { files: changed, processes }, this.#options, nowMs());
     const sealed = await seal(await compress(await archive(collected.files)));
     const temporary = join(directory, `${subject.intentId}.new`);
     writeDurably(temporary, sealed, constants.O_TRUNC);

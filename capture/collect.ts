@@ -1,6 +1,6 @@
 /** Gathers what a capture holds, within its limits: processes first, as they are gone first, then changed files. */
 import type { CaptureSubject, Change, ChangedFiles } from "./capture.ts";
-import { processesJson, programOf, snapshotProcesses } from "./processes.ts";
+import type { GatheredProcesses } from "./processes.ts";
 
 export interface CaptureLimits {
   /** Of all content together, before it is compressed. */
@@ -15,21 +15,22 @@ export interface Collected {
   readonly counts: { readonly files: number; readonly processes: number };
 }
 
+/** Those of a container, in so many bytes. @param withinMs it rejects then, whatever they are like */
+export type ProcessSource = (containerId: string, maxBytes: number, withinMs: number) => Promise<GatheredProcesses>;
+
 /** A path of the container with what it is filed under; without: why not. */
 type FiledChange = Change & ({ readonly file: string } | { readonly left: string });
 
 const MAX_FILES = 10_000;
-/** All of processes but their programs takes no more than this part. */
-const PROCESSES_SHARE = 4;
-const PROGRAM_SHARE = 4;
-const MAX_NAMED = 16;
+/** Of the time: what processes take of it, files do not have. */
+const PROCESSES_SHARE = 2;
 /** Why a path is not in it though it might have been. */
 const INCOMPLETE: readonly string[] = ["too-large", "gone", "unreadable"];
 
 /** Never throws for what a container is like: what could not be had is listed in `capture.json`. @param takenAtMs Unix milliseconds */
 export async function collect(
   subject: CaptureSubject,
-  { files: changed, proc }: { readonly files: ChangedFiles; readonly proc: string },
+  { files: changed, processes }: { readonly files: ChangedFiles; readonly processes: ProcessSource },
   limits: CaptureLimits,
   takenAtMs: number,
 ): Promise<Collected> {
@@ -42,15 +43,14 @@ export async function collect(
     files.push({ name, content });
   };
 
-  const { processes, sockets, more, cut } = snapshotProcesses(proc, subject.containerId, Math.floor(limits.maxBytes / PROCESSES_SHARE));
-  if (more) problems.push("there are more processes, or tables of sockets, than are listed");
-  if (cut.length > 0) problems.push(`only the beginning is kept of ${cut.slice(0, MAX_NAMED).join(", ")}${cut.length > MAX_NAMED ? ", …" : ""}`);
-  file("processes.json", processesJson({ processes, sockets }));
-  for (const { pid, exe } of processes) {
-    if (!exe.endsWith(" (deleted)") && !exe.startsWith("/memfd:")) continue;
-    const program = room > 0 ? programOf(proc, pid, Math.floor(room / PROGRAM_SHARE)) : undefined;
-    if (program) file(`programs/${pid}`, program);
-    else problems.push(`program of process ${pid}: too large, or gone`);
+  let listed = 0;
+  try {
+    const found = await processes(subject.containerId, limits.maxBytes, (limits.maxSeconds * 1000) / PROCESSES_SHARE);
+    for (const { name, content } of found.files) file(name, content);
+    problems.push(...found.problems);
+    listed = found.listed;
+  } catch (error) {
+    problems.push(`processes: ${error instanceof Error ? error.message : String(error)}`);
   }
 
   const changes: FiledChange[] = [];
@@ -78,7 +78,7 @@ export async function collect(
     problems.push(signal.aborted ? `it took longer than ${limits.maxSeconds} s` : error instanceof Error ? error.message : String(error));
   }
   const complete = problems.length === 0 && !changes.some((each) => "left" in each && INCOMPLETE.includes(each.left));
-  const counts = { files: changes.filter((each) => "file" in each).length, processes: processes.length };
+  const counts = { files: changes.filter((each) => "file" in each).length, processes: listed };
   const { actionId, containerId, name } = subject;
   const index = {
     format: "hullmark-capture-v1",

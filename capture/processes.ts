@@ -5,6 +5,10 @@ import { join } from "node:path";
 const MAX_PROCESSES = 1000;
 const MAX_TEXT_BYTES = 262_144;
 const MAX_DESCRIPTORS = 1024;
+/** All of processes but their programs takes no more than this part, and each program no more than this of what is left. */
+const TEXTS_SHARE = 4;
+const PROGRAM_SHARE = 4;
+const MAX_NAMED = 16;
 const SOCKET_TABLES = ["tcp", "tcp6", "udp", "udp6", "unix"] as const;
 /** One text takes no more than this part of the room for all: where there is little, something of everything is kept. */
 const TEXT_SHARE = 16;
@@ -32,6 +36,31 @@ export interface Processes {
   readonly more: boolean;
   /** Of what only the beginning is kept: `PID/environ`, `net/tcp`. */
   readonly cut: readonly string[];
+}
+
+/** As they are filed. */
+export interface GatheredProcesses {
+  readonly files: readonly { readonly name: string; readonly content: Buffer }[];
+  readonly listed: number;
+  /** What is not in it. */
+  readonly problems: readonly string[];
+}
+
+/** Those of a container, and the programs whose file is gone. It may never return: what is read is the container's. @param maxBytes of all that it returns */
+export function gatherProcesses(proc: string, containerId: string, maxBytes: number): GatheredProcesses {
+  const { processes, sockets, more, cut } = snapshotProcesses(proc, containerId, Math.floor(maxBytes / TEXTS_SHARE));
+  const problems = more ? ["there are more processes, or tables of sockets, than are listed"] : [];
+  if (cut.length > 0) problems.push(`only the beginning is kept of ${cut.slice(0, MAX_NAMED).join(", ")}${cut.length > MAX_NAMED ? ", …" : ""}`);
+  const files = [{ name: "processes.json", content: processesJson({ processes, sockets }) }];
+  let room = maxBytes - (files[0]?.content.length ?? 0);
+  for (const { pid, exe } of processes) {
+    if (!exe.endsWith(" (deleted)") && !exe.startsWith("/memfd:")) continue;
+    const program = room > 0 ? programOf(proc, pid, Math.floor(room / PROGRAM_SHARE)) : undefined;
+    if (program) files.push({ name: `programs/${pid}`, content: program });
+    else problems.push(`program of process ${pid}: too large, or gone`);
+    room -= program?.length ?? 0;
+  }
+  return { files, listed: processes.length, problems };
 }
 
 /**
@@ -74,7 +103,7 @@ export function processesJson({ processes, sockets }: Pick<Processes, "processes
 }
 
 /** The program of a process as its memory has it, whatever became of the file. undefined: larger, or gone */
-export function programOf(proc: string, pid: number, maxBytes: number): Buffer | undefined {
+function programOf(proc: string, pid: number, maxBytes: number): Buffer | undefined {
   return bytesOf(join(proc, String(pid), "exe"), maxBytes);
 }
 

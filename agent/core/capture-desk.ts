@@ -3,7 +3,7 @@
  * node's own configuration, each is taken once, one after the other, so many an hour; and they wait for nothing else that the verifier asks, nor does that for them.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
+import { CAPTURE_FAILPOINTS, type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
 import type { CaptureRequest, CaptureTakenSchema } from "@hullmark/proto/v1/capture";
 import type { Clock } from "../ports/clock.ts";
 import { timestampFromMs } from "./timestamp.ts";
@@ -19,7 +19,12 @@ export interface CaptureDeskOptions {
   readonly clock: Pick<Clock, "nowMs">;
   /** The node's own record, which no verifier can take back. */
   readonly log: (message: string, fields: object) => void;
+  readonly passing?: (point: NodeCaptureFailpoint) => void;
 }
+
+/** Where the process of a node that captures can be killed in the tests; each must be survived. */
+export const NODE_CAPTURE_FAILPOINTS = [...CAPTURE_FAILPOINTS, "capture-told"] as const;
+export type NodeCaptureFailpoint = (typeof NODE_CAPTURE_FAILPOINTS)[number];
 
 const HOUR_MS = 3_600_000;
 const MAX_HOURLY = 60;
@@ -63,12 +68,13 @@ export class CaptureDesk {
   }
 
   async #take(key: string, { id, actionId, containerId }: CaptureRequest): Promise<CaptureAnswer> {
-    const { captures, nameOf, settled, log } = this.#options;
+    const { captures, nameOf, settled, log, passing = () => {} } = this.#options;
     const asked = { actionId, container: containerId };
     try {
       await settled(containerId);
       const capture = await captures.take({ intentId: key, actionId, containerId, name: nameOf(containerId) ?? "" });
       log("a capture was taken", { ...asked, digest: capture.digest, bytes: capture.bytes, complete: capture.complete });
+      passing("capture-told");
       return { id, capture: toMessage(capture) };
     } catch (error) {
       const problem = error instanceof CaptureError ? error.message : "it failed";

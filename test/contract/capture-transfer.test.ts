@@ -33,7 +33,7 @@ beforeEach(async () => {
     maxSeconds: 10,
     required: false,
     filesOf,
-    proc: "/nowhere",
+    processes: () => expect.fail("nothing is taken here"),
     nowMs: () => 0,
   };
   captures = new CaptureFiles({ ...options, directory: join(home, "captures") });

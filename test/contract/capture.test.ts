@@ -8,6 +8,7 @@ import { gunzipSync } from "node:zlib";
 import { EngineFiles } from "@hullmark/actuator/adapters/engine-files/engine-files";
 import { MAX_ATTEMPTS } from "@hullmark/capture/capture";
 import { CaptureFiles, type CaptureOptions } from "@hullmark/capture/capture-files";
+import { gatherProcesses } from "@hullmark/capture/processes";
 import { sealTo } from "@hullmark/capture/seal";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { pack } from "tar-stream";
@@ -49,7 +50,11 @@ afterEach(async () => {
 function captures(more: Partial<CaptureOptions> = {}): CaptureFiles {
   return new CaptureFiles({
     ...{ directory: join(home, "captures"), seal: sealTo([recipient]), keepHours: 24, maxBytes: 2 ** 20, maxSeconds: 60, required: false },
-    ...{ filesOf: (id: string) => new EngineFiles(join(home, "engine.sock"), id), proc: join(home, "proc"), nowMs: () => Date.now() },
+    ...{
+      filesOf: (id: string) => new EngineFiles(join(home, "engine.sock"), id),
+      processes: async (id, maxBytes) => gatherProcesses(join(home, "proc"), id, maxBytes),
+      nowMs: () => Date.now(),
+    },
     ...more,
   });
 }

@@ -6,13 +6,13 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { create } from "@bufbuild/protobuf";
 import { DeltaFiles } from "@hullmark/agent/adapters/delta-files/delta-files";
-import { sealApart } from "@hullmark/agent/adapters/sealing/sealing-process";
 import { nativeContent } from "@hullmark/agent/adapters/tree/native-content";
 import { nativeMeasurer } from "@hullmark/agent/adapters/tree/native-measurer";
 import { parseConfig } from "@hullmark/agent/config";
-import { CaptureDesk } from "@hullmark/agent/core/capture-desk";
+import { CaptureDesk, NODE_CAPTURE_FAILPOINTS } from "@hullmark/agent/core/capture-desk";
 import type { MeasuredTree } from "@hullmark/agent/ports/tree-measurer";
-import { CAPTURE_FAILPOINTS, type Capture, CaptureError, type CaptureSubject } from "@hullmark/capture/capture";
+import { type Program, processesApart, sealApart } from "@hullmark/capture/apart";
+import { type Capture, CaptureError, type CaptureSubject } from "@hullmark/capture/capture";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { CaptureRequestSchema } from "@hullmark/proto/v1/capture";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
@@ -23,6 +23,8 @@ const never = new AbortController().signal;
 const CONTAINER = "c".repeat(64);
 const ID = "1".repeat(32);
 const AGENT = [process.execPath, new URL("../../agent/main.ts", import.meta.url).pathname];
+
+const PATIENT = { program: AGENT, maxSeconds: 60 };
 
 let identity: string;
 let recipient: string;
@@ -62,11 +64,15 @@ async function opened(): Promise<{ readonly files: Map<string, Buffer>; readonly
   return { files, index: JSON.parse(files.get("capture.json")?.toString() ?? "") };
 }
 
-async function captured(maxBytes = 2 ** 20, place: "none" | "there" = "there"): Promise<Capture> {
+async function captured(
+  maxBytes = 2 ** 20,
+  place: "none" | "there" = "there",
+  looking: { readonly program: Program; readonly maxSeconds: number } = PATIENT,
+): Promise<Capture> {
   await tree.measure(never);
   const captures = new CaptureFiles({
-    ...{ directory: join(home, "captures"), keepHours: 1, maxBytes, maxSeconds: 60, required: false, proc: "/proc", nowMs: () => Date.now() },
-    seal: sealApart(AGENT, [recipient]),
+    ...{ directory: join(home, "captures"), keepHours: 1, maxBytes, maxSeconds: looking.maxSeconds, required: false, nowMs: () => Date.now() },
+    ...{ seal: sealApart(AGENT, [recipient]), processes: processesApart(looking.program, "/proc") },
     filesOf: () => new DeltaFiles({ place: place === "there" ? { root, tree } : undefined, mounts: ["/mnt/data/"] }, nativeContent),
   });
   return await captures.take({ intentId: ID, actionId: "A-7K2Q", containerId: CONTAINER, name: "shop/web-1/web" });
@@ -105,9 +111,18 @@ test("what has no room is named, and small files are in all the same", async () 
   expect(index.changes.find(({ path }) => path === "/large")).toMatchObject({ left: "too-large" });
 });
 
+test("whoever looks at processes may not come back: that is ended, the files are kept, and it says so", async () => {
+  // As where a program lies on a file system that does not answer.
+  const looking = { program: [process.execPath, "--eval", "setInterval(() => {}, 1000)", "--"], maxSeconds: 6 };
+  expect(await captured(2 ** 20, "there", looking)).toMatchObject({ complete: false, files: 2, processes: 0 });
+  expect((await opened()).index.problems).toEqual(["processes: it took too long"]);
+});
+
 test("where layers are not told apart the processes are kept, and it says so", async () => {
   expect(await captured(2 ** 20, "none")).toMatchObject({ complete: false, files: 0 });
-  expect((await opened()).index.problems).toEqual(["what it changed is not told apart from its image here"]);
+  const { files, index } = await opened();
+  expect(index.problems).toEqual(["what it changed is not told apart from its image here"]);
+  expect(JSON.parse(files.get("processes.json")?.toString() ?? "")).toEqual({ processes: [], sockets: {} });
 });
 
 test("what swaps a directory for a link after it was measured gives nothing of what the link leads to", async () => {
@@ -165,7 +180,7 @@ describe("who asks", () => {
   });
 });
 
-test.each(CAPTURE_FAILPOINTS)("killed at %s and asked again it has one capture, whole, and answers with that", async (failpoint) => {
+test.each(NODE_CAPTURE_FAILPOINTS)("killed at %s and asked again it has one capture, whole, and answers with that", async (failpoint) => {
   const run = (environment: NodeJS.ProcessEnv = {}) =>
     spawnSync(process.execPath, [new URL("../fakes/capturing-node.ts", import.meta.url).pathname, root, join(home, "captures"), recipient, CONTAINER, ID], {
       env: { ...process.env, ...environment },

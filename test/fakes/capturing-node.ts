@@ -1,11 +1,10 @@
 /** What of an agent takes captures, as a process that can be killed: of a directory that stands for what lies over a container's layers, measured, read and sealed as an agent does. Prints its answer. */
 import { create, toJsonString } from "@bufbuild/protobuf";
 import { DeltaFiles } from "@hullmark/agent/adapters/delta-files/delta-files";
-import { sealApart } from "@hullmark/agent/adapters/sealing/sealing-process";
 import { nativeContent } from "@hullmark/agent/adapters/tree/native-content";
 import { nativeMeasurer } from "@hullmark/agent/adapters/tree/native-measurer";
-import { CaptureDesk } from "@hullmark/agent/core/capture-desk";
-import { CAPTURE_FAILPOINTS } from "@hullmark/capture/capture";
+import { CaptureDesk, NODE_CAPTURE_FAILPOINTS } from "@hullmark/agent/core/capture-desk";
+import { processesApart, sealApart } from "@hullmark/capture/apart";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { dieAt } from "@hullmark/daemon";
 import { CaptureRequestSchema, CaptureTakenSchema } from "@hullmark/proto/v1/capture";
@@ -15,13 +14,14 @@ const AGENT = new URL("../../agent/main.ts", import.meta.url).pathname;
 
 const tree = await nativeMeasurer().open(root, { kind: "upper", excluded: [], budget: { maxEntries: 1000, maxBytes: 1e8, maxMillis: 60_000 } });
 await tree.measure(new AbortController().signal);
+const passing = dieAt(NODE_CAPTURE_FAILPOINTS, process.env);
 const captures = new CaptureFiles({
-  ...{ directory, keepHours: 1, maxBytes: 2 ** 20, maxSeconds: 60, required: false, proc: "/proc", nowMs: () => Date.now() },
-  seal: sealApart([process.execPath, AGENT], [recipient]),
+  ...{ directory, keepHours: 1, maxBytes: 2 ** 20, maxSeconds: 60, required: false, nowMs: () => Date.now() },
+  ...{ seal: sealApart([process.execPath, AGENT], [recipient]), processes: processesApart([process.execPath, AGENT], "/proc") },
   filesOf: () => new DeltaFiles({ place: { root, tree }, mounts: [] }, nativeContent),
-  passing: dieAt(CAPTURE_FAILPOINTS, process.env),
+  passing,
 });
 const clock = { nowMs: () => Date.now() };
-const desk = new CaptureDesk({ captures, clock, nameOf: () => "shop/web-1/web", settled: async () => undefined, log: () => undefined });
+const desk = new CaptureDesk({ captures, clock, nameOf: () => "shop/web-1/web", settled: async () => undefined, log: () => undefined, passing });
 const answer = await desk.answer(create(CaptureRequestSchema, { id: Buffer.from(id, "hex"), actionId: "A-7K2Q", containerId }));
 process.stdout.write(toJsonString(CaptureTakenSchema, create(CaptureTakenSchema, answer)));

@@ -7,6 +7,8 @@ import type { TreePlace } from "../../core/file-contents.ts";
 import { withSignal } from "../../core/with-signal.ts";
 import { type ContentReader, ContentReaderError, type ContentReaderErrorCode } from "../../ports/content-reader.ts";
 
+type Entry = Pick<NonNullable<ReturnType<TreePlace["tree"]["entries"]>>[number], "path" | "record">;
+
 export interface MeasuredContainer {
   /** What lies over its layers; undefined: it is measured with them, and what it changed is not told apart, or it is gone. */
   readonly place: TreePlace | undefined;
@@ -14,8 +16,9 @@ export interface MeasuredContainer {
   readonly mounts: readonly string[];
 }
 
-/** Paths and records of what is listed. */
-const MAX_LISTED_BYTES = 32 * 2 ** 20;
+/** No more than is told as Evidence: a container that makes more files is unmeasurable for that, and is not to take the agent's memory either. Paths and records. */
+const MAX_LISTED = 50_000;
+const MAX_LISTED_BYTES = 8 * 2 ** 20;
 /** Header, padding and end of an archive of one file. */
 const ARCHIVE_BYTES = 2560;
 
@@ -29,7 +32,7 @@ const LEFT: Readonly<Record<ContentReaderErrorCode, "too-large" | "gone" | "unre
 export class DeltaFiles implements ChangedFiles {
   readonly #container: MeasuredContainer;
   readonly #reader: Pick<ContentReader, "readAsItIs">;
-  readonly #records = new Map<Change, { readonly path: Buffer; readonly record: ReturnType<typeof decodeRecord> }>();
+  readonly #entries = new Map<Change, Entry>();
 
   constructor(container: MeasuredContainer, reader: Pick<ContentReader, "readAsItIs">) {
     this.#container = container;
@@ -42,19 +45,19 @@ export class DeltaFiles implements ChangedFiles {
 
   async changes(): Promise<readonly Change[]> {
     const { tree } = this.#place();
-    const entries = tree.entries(MAX_LISTED_BYTES);
+    const entries = tree.size <= MAX_LISTED ? tree.entries(MAX_LISTED_BYTES) : undefined;
     if (!entries) throw new CaptureError(`${tree.size} changed paths are more than can be listed`);
-    const found = entries.map(({ path, record }) => ({ path, record: decodeRecord(record) }));
-    const sizeOf = ({ record }: (typeof found)[number]): number => (record.type === "f" ? Number(record.size) : -1);
-    for (const each of found.sort((a, b) => sizeOf(a) - sizeOf(b))) this.#records.set(changeOf(each), each);
-    return [...this.#records.keys()];
+    const found = entries.map((entry) => ({ entry, ...changeAndSize(entry) }));
+    for (const { change, entry } of found.sort((a, b) => a.size - b.size)) this.#entries.set(change, entry);
+    return [...this.#entries.keys()];
   }
 
   async archive(change: Change, { maxBytes }: { readonly maxBytes: number }, signal: AbortSignal): Promise<Archived> {
     signal.throwIfAborted();
-    const known = this.#records.get(change);
+    const known = this.#entries.get(change);
     if (!known) return { left: "gone" };
-    const { path, record } = known;
+    const { path } = known;
+    const record = decodeRecord(known.record);
     if (record.type === "d") return { left: "directory" };
     const named = { name: textOf(path).replace(/^\/+/, ""), mode: record.mode, uid: record.uid, gid: record.gid };
     if (record.type === "l") return await within(maxBytes, { ...named, content: Buffer.alloc(0), target: textOf(record.target) });
@@ -74,9 +77,11 @@ export class DeltaFiles implements ChangedFiles {
   }
 }
 
-function changeOf({ path, record }: { readonly path: Buffer; readonly record: ReturnType<typeof decodeRecord> }): Change {
+function changeAndSize({ path, record: bytes }: Entry): { readonly change: Change; readonly size: number } {
+  const record = decodeRecord(bytes);
   const kind = record.type === "w" ? "deleted" : "changed";
-  return { path: `/${textOf(path)}`, kind, ...(isUtf8(path) ? {} : { pathHex: path.toString("hex") }) };
+  const change: Change = { path: `/${textOf(path)}`, kind, ...(isUtf8(path) ? {} : { pathHex: path.toString("hex") }) };
+  return { change, size: record.type === "f" ? Number(record.size) : -1 };
 }
 
 /** Of what is no UTF-8 a likeness. */

@@ -339,8 +339,9 @@ export class ResponseEngine {
   }
 
   /** What a node's agent kept, or why it did not. Of what was not asked of this node, or is known already, nothing is taken. @throws StoreError */
-  captured(nodeId: string, answer: CaptureTaken): Promise<void> {
-    return this.#inTurn(async () => {
+  async captured(nodeId: string, answer: CaptureTaken): Promise<void> {
+    if (!this.#captures.answers(nodeId, answer.id)) return;
+    await this.#inTurn(async () => {
       const row = [...this.#rows.all()].find((each) => each.nodeId === nodeId && each.capturing?.id.equals(answer.id));
       const next = row && answered(row, answer, this.#services.nowMs());
       if (!next) return;
