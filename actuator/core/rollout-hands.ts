@@ -21,6 +21,8 @@ export const ROLLOUT_MS = 1_800_000;
 /** For so long a rollout is not given up, whatever its controller says: it may still say so of the one before, where the ReplicaSet that is gone back to was there. */
 export const BEGINNING_MS = 60_000;
 const MAX_DETAIL_CHARS = 500;
+/** Third part of the annotation: it was put in a second time. */
+const AGAIN = "again";
 
 export interface RolloutServices {
   readonly cluster: Cluster;
@@ -94,8 +96,12 @@ export class RolloutHands {
     const workload = await rollouts.find(pod.namespace, rollout.owner).catch(refusedByServer);
     if (workload instanceof EngineError) return failed("engine", workload.message);
     if (workload) {
-      const [by, revision = ""] = workload.annotations[ROLLBACK_ANNOTATION]?.split("/") ?? [];
-      if (by === intentId) return await this.#follow(entry, rollout, workload, revision, nowMs);
+      const [by, revision = "", again] = workload.annotations[ROLLBACK_ANNOTATION]?.split("/") ?? [];
+      if (by === intentId) {
+        const followed = await this.#follow(entry, rollout, workload, revision, nowMs);
+        const undone = "outcome" in followed && followed.reason === "other-rollout" && again === undefined && nowMs < entry.expiresAtMs;
+        return (undone ? await this.#again(entry, pod, rollout) : undefined) ?? followed;
+      }
       if (workload.annotations[HALT_ANNOTATION]?.startsWith(`${intentId}/`)) return followHalt(entry, workload, nowMs);
     }
     const looks = workload ? mayBePaused(workload, entry.owners) : "";
@@ -117,6 +123,20 @@ export class RolloutHands {
     return refused instanceof EngineError
       ? failed("engine", `${refused.message}${chosen.pause ? paused(chosen.workload) : ""}`)
       : { waitsFor: "rolling-out", detail: what };
+  }
+
+  /** What applies the workload may have been at it when it was paused, and have put it back since: it does so once. @returns undefined: it is something else */
+  async #again({ containerId, intentId, owners = [] }: LedgerEntry, pod: PodTarget, rollout: RolloutTarget): Promise<Waiting | undefined> {
+    const { cluster, rollouts } = this.#services;
+    const chosen = await this.choose({ pod, rollout, containerId, owners }, await cluster.find(pod));
+    if ("refusal" in chosen || !chosen.revision || !chosen.pause) return undefined;
+    const put = async ({ pause, workload, template, revision }: Chosen & { readonly workload: Workload }): Promise<Waiting> => {
+      if (pause) await rollouts.pause(pause, workload);
+      await rollouts.apply(workload, template, `${intentId}/${revision.name}/${AGAIN}`);
+      return { waitsFor: "rolling-out", detail: said(workload, revision.name) };
+    };
+    const waits = await put(chosen).catch(refusedByServer);
+    return waits instanceof EngineError ? undefined : waits;
   }
 
   async #follow({ receivedAtMs }: LedgerEntry, target: RolloutTarget, workload: Workload, name: string, nowMs: number): Promise<Settled | Waiting> {

@@ -265,6 +265,25 @@ describe("what is applied from a repository, where policy says so", () => {
     });
   });
 
+  test.each([
+    ["once more where what applies it was at it when it was paused", { undone: 1, afterMs: 0 }, 2, "DONE"],
+    ["no third time", { undone: 2, afterMs: 0 }, 2, "FAILED other-rollout"],
+    ["not once more when the intent is over", { undone: 1, afterMs: LIFE_MS }, 1, "FAILED other-rollout"],
+  ] as const)("is put in %s", async (_name, { undone, afterMs }, times, outcome) => {
+    rollouts.change(argo);
+    const subject = actuator();
+    await subject.offer(intent(add(), { owners: ["argocd"] }));
+    nowMs += afterMs;
+    for (let i = 0; i < undone; i++) {
+      rollouts.change({ template: FakeRollouts.template("r.example:5000/web:3") });
+      await subject.resume();
+    }
+    rollouts.change({ progress: { state: "done" } });
+    await subject.resume();
+    expect(rollouts.applied).toHaveLength(times);
+    expect(outcomes().at(-1)).toBe(outcome);
+  });
+
   test("is told of where it is not rolled back then, and stays paused", async () => {
     rollouts.change(argo);
     rollouts.failures.set("apply", new EngineError("ENGINE_REFUSED", "the API server answers 422"));
@@ -631,6 +650,9 @@ describe("what the API server answers", () => {
         spec: { source, syncPolicy: { automated: { prune: true } } },
         status: { sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }], resources },
       },
+      "argocd/applications/whole": {
+        ...{ metadata, spec: { source }, status: { sync: { revision: `bbb${"0".repeat(37)}` }, history: [{ revision: `aaa${"0".repeat(61)}` }], resources } },
+      },
       "argocd/applications/manual": { metadata, spec: { sources: [source] }, status: { resources } },
       "flux/kustomizations/apps": {
         ...{ metadata, spec: { path: "./deploy", sourceRef: { kind: "GitRepository", name: "shop" } } },
@@ -697,6 +719,7 @@ describe("what the API server answers", () => {
     const argo = (name: string) => ({ tool: "argocd", kind: "Application", namespace: "argocd", name }) as const;
     const flux = (kind: "Kustomization" | "HelmRelease", name: string) => ({ tool: "flux", kind, namespace: "flux", name }) as const;
     expect(await found.source(argo("shop"), web)).toBe("https://git.example/shop, deploy, at bbb (before that aaa)");
+    expect(await found.source(argo("whole"), web)).toBe("https://git.example/shop, deploy, at bbb000000000 (before that aaa000000000)");
     expect(await found.source(argo("manual"), web)).toBe("https://git.example/shop, deploy");
     expect(await found.source(flux("Kustomization", "apps"), web)).toBe("https://git.example/shop, ./deploy, at main@sha1:bbb");
     expect(await found.source(flux("Kustomization", "waiting"), web)).toBe("https://git.example/shop, ./deploy, at main@sha1:ddd (before that main@sha1:aaa)");

@@ -14,6 +14,9 @@ const COLLECTIONS: Readonly<Record<GitOpsOwner["kind"] | "GitRepository", string
   GitRepository: "source.toolkit.fluxcd.io/v1/namespaces/NAMESPACE/gitrepositories",
 };
 
+/** Twelve digits tell commits apart, and leave room for the other one where an action's words are cut. */
+const WHOLE_COMMIT = /\b([0-9a-f]{12})(?:[0-9a-f]{28}|[0-9a-f]{52})\b/;
+
 const text = z.string().max(1024).default("");
 const ArgoSource = z.object({ repoURL: text, path: text, chart: text });
 const Application = z.object({
@@ -145,8 +148,9 @@ function argoWords({ spec, status }: z.output<typeof Application>): string | und
 }
 
 function words(repository: string, folder: string, revision = "", before = ""): string {
+  const [now, then] = [revision, before].map((each) => each.replace(WHOLE_COMMIT, "$1"));
   // Who asks for it, a token or a password, is nobody's to read.
-  return `${repository.replace(/\/\/[^/]*@/, "//")}${folder && `, ${folder}`}${revision && `, at ${revision}`}${before && ` (before that ${before})`}`;
+  return `${repository.replace(/\/\/[^/]*@/, "//")}${folder && `, ${folder}`}${now && `, at ${now}`}${then && ` (before that ${then})`}`;
 }
 
 function path(kind: keyof typeof COLLECTIONS, namespace: string, name: string): string {
