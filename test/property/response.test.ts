@@ -540,7 +540,7 @@ describe("one container", () => {
       expect(untrusted(NO_ROLLBACK, { ...halting, pod: "none", workload: bad() })).toEqual({ act: false, why: "alert" });
     });
 
-    test.each(["engine", "no-right", "other-rollout", "not-progressing"])("a rollback that came to %s is no reason to halt: people are to look", (reason) => {
+    test.each(["engine", "no-right", "not-progressing"])("a rollback that came to %s is no reason to halt: people are to look", (reason) => {
       const halting = { policy: ladder("[rollback, halt]"), history: [past9(ActionState.FAILED, reason)] };
       expect(untrusted(known([revision(1)]), halting)).toEqual({ act: false, why: "alert" });
     });
@@ -551,9 +551,14 @@ describe("one container", () => {
       const halting = { policy: ladder("[halt]") };
       expect(untrusted(known([]), { ...halting, history: undone(MAX_ATTEMPTS - 1) })).toMatchObject({ kind: ActionKind.HALT });
       expect(untrusted(known([]), { ...halting, history: undone(MAX_ATTEMPTS) })).toEqual({ act: false, why: "recurring" });
-      const rolledBack = (n: number) => untrusted(known([revision(1)]), { history: undone(n, ActionKind.ROLLBACK) });
-      expect(rolledBack(MAX_ATTEMPTS - 1)).toMatchObject({ kind: ActionKind.ROLLBACK });
-      expect(rolledBack(MAX_ATTEMPTS)).toEqual({ act: false, why: "recurring" });
+      for (const rungs of ["[rollback]", "[rollback, halt]"])
+        for (const containerId of [undefined, "c1"]) {
+          // Of other pods of it, or of one that lived through all of them.
+          const history = undone(MAX_ATTEMPTS, ActionKind.ROLLBACK).map((each) => ({ ...each, ...(containerId && { containerId }) }));
+          const rolledBack = (n: number) => untrusted(known([revision(1)]), { policy: ladder(rungs), history: history.slice(0, n) });
+          expect(rolledBack(MAX_ATTEMPTS - 1)).toMatchObject({ kind: ActionKind.ROLLBACK });
+          expect(rolledBack(MAX_ATTEMPTS)).toEqual({ act: false, why: "recurring" });
+        }
     });
 
     test("one node's word does not halt what is verified elsewhere: the same revision, of another image", () => {

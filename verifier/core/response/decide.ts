@@ -8,7 +8,7 @@ import { countsAtMs, overLimit } from "./breaker.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
-import { endsRollback, haltable, isVerifiedByAnotherName, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
+import { endsRollback, haltable, isUndone, isVerifiedByAnotherName, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 import { type ActingRung, approvalsOf, KIND_OF } from "./rungs.ts";
 import { UNSETTLED } from "./unsettled.ts";
 
@@ -248,11 +248,6 @@ function rungsFor(rule: ResponseRule, cause: Cause, drift: DriftRow | undefined)
   return (severity && rule.ladder[severity]) ?? [];
 }
 
-/** What something takes back, an autoscaler, an operator or a pipeline, would be done again and again. */
-function isUndone({ kind, state, reason }: ActionRow): boolean {
-  return ROLLOUTS.has(kind) && state === ActionState.FAILED && reason === "other-rollout";
-}
-
 function isPossible(rung: Rung, { target, evictable, isolable, haltable: toHalt }: Possible): boolean {
   if (rung === "rollback") return target !== "none";
   if (rung === "isolate") return isolable;
@@ -280,6 +275,7 @@ function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: Acti
     (each) =>
       FRUITLESS.has(each.state) &&
       !endsRollback(each) &&
+      !isUndone(each) &&
       !endsEviction(each, [each]) &&
       !endsIsolation(each, [each]) &&
       !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),

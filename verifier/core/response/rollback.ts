@@ -37,9 +37,14 @@ const FORBIDDEN_ROLLOUT: ReadonlySet<string> = new Set([
   ...["other-owner", "no-earlier-revision", "other-rollout", "not-of-template", "no-right", "not-progressing", "engine"],
 ]);
 
+/** What something takes back at once, an autoscaler, an operator or a pipeline: as if it had been done, and not for ever. */
+export function isUndone({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
+  return (kind === ActionKind.ROLLBACK || kind === ActionKind.HALT) && state === ActionState.FAILED && reason === "other-rollout";
+}
+
 /** It says that going back to this image, or to any, comes to nothing: the one before it, or the next rung, is still to be tried on the container. */
 export function endsRollback({ kind, state, reason, rollout }: Pick<ActionRow, "kind" | "state" | "reason" | "rollout">): boolean {
-  if (kind !== ActionKind.ROLLBACK || !FRUITLESS.has(state)) return false;
+  if (kind !== ActionKind.ROLLBACK || !FRUITLESS.has(state) || isUndone({ kind, state, reason })) return false;
   return rollout ? FORBIDDEN_ROLLOUT.has(reason) : LASTING.has(reason) || reason === FORBIDDEN;
 }
 
