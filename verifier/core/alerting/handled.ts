@@ -26,7 +26,10 @@ export type HandledAction = Pick<
   ActionRow,
   | ("id" | "number" | "kind" | "state" | "reason" | "deniedBy" | "containerName" | "nodeName")
   | ("approvals" | "approvalsNeeded" | "createdAtMs" | "issuedAtMs" | "settledAtMs")
-> & { readonly capture?: { readonly complete: boolean } | undefined };
+> & {
+  readonly capture?: { readonly complete: boolean } | undefined;
+  readonly captureMissed?: { readonly code: string } | undefined;
+};
 
 type Words = readonly [todo: string, done: string];
 /** What became of an action, in a word of six characters at most, and of which. */
@@ -37,6 +40,11 @@ const failed: Tell = ({ id, reason }, [todo], where) => [
   "Failed",
   `to ${todo} ${where}: ${printable(reason, 64) || "no reason told"} · hullmark action show ${id}`,
 ];
+
+function captured({ capture, captureMissed }: HandledAction): string {
+  if (capture) return `, captured before${capture.complete ? "" : " in part"}`;
+  return captureMissed ? `, nothing captured before: ${captureMissed.code}` : "";
+}
 
 /** In the order in which they are told: what somebody must do comes first. What was withdrawn is not told: its reason is gone. */
 const TOLD: readonly (readonly [ActionState, Tell])[] = [
@@ -55,13 +63,7 @@ const TOLD: readonly (readonly [ActionState, Tell])[] = [
     ({ id, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, once its node has captured it, since ${timeOf(createdAtMs)} (${id})`],
   ],
   [ActionState.ISSUED, ({ id, issuedAtMs, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, since ${timeOf(issuedAtMs ?? createdAtMs)} (${id})`]],
-  [
-    ActionState.DONE,
-    ({ id, settledAtMs, createdAtMs, capture }, [, done], where) => [
-      "Done",
-      `${where} ${done} ${timeOf(settledAtMs ?? createdAtMs)} (${id})${capture ? `, captured before${capture.complete ? "" : " in part"}` : ""}`,
-    ],
-  ],
+  [ActionState.DONE, (row, [, done], where) => ["Done", `${where} ${done} ${timeOf(row.settledAtMs ?? row.createdAtMs)} (${row.id})${captured(row)}`]],
   [ActionState.DENIED, ({ id, deniedBy }, [todo], where) => ["Denied", `to ${todo} ${where}, by ${printable(deniedBy, 64)} (${id})`]],
   [ActionState.DRY_RUN, (_row, [todo], where) => ["Done", `nothing: the policy observes, else it would ${todo} ${where}`]],
 ];
