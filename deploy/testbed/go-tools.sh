@@ -2,12 +2,13 @@
 # Builds the programs that tests need and no distribution has in a usable version, from their released Go modules, into
 # $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice. Progress goes to standard output. Safe to run twice at once.
 #
-#   deploy/testbed/go-tools.sh [peers] [kubernetes]    without an argument: both
+#   deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops]    without an argument: the first two
 #
 #   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
 #                signer and verifier of test/interop-notary (notary), crane and oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
 #                OpenReports, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
+#   gitops       Flux's source-controller and kustomize-controller, and their kinds: for npm run gitops alone
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,8 +23,8 @@ sets=("$@")
 [ $# != 0 ] || sets=(peers kubernetes)
 for set in "${sets[@]}"; do
   case $set in
-    peers | kubernetes) ;;
-    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes]" >&2; exit 2 ;;
+    peers | kubernetes | gitops) ;;
+    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops]" >&2; exit 2 ;;
   esac
 done
 
@@ -89,6 +90,22 @@ install() {
 # build_folder FOLDER NAME [LINKER FLAGS]: a main package of this repository.
 build_folder() { (cd "$1" && "$go" build -mod=readonly -buildvcs=false -ldflags="-s -w ${3:-}" -o "$bin/$2" .); }
 
+# build_released FOLDER PACKAGE NAME: a main package of a released module, at the versions that the module in the folder pins: its own pins may not be
+# what `go install` takes (replace directives).
+build_released() { (cd "$1" && "$go" build -mod=readonly -buildvcs=false -ldflags='-s -w' -o "$bin/$3" "$2"); }
+
+# kinds FOLDER NAME MODULE/FOLDER... : definitions of kinds, of released modules at the versions that the module in the folder pins, as one file.
+kinds() {
+  local folder=$1 name=$2 each module file there
+  shift 2
+  for each in "$@"; do
+    module=${each%%/config/*}
+    there=$(cd "$folder" && "$go" mod download -json "$module" | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
+    for file in "$there${each#"$module"}"/*.yaml; do cat "$file"; done
+  done >"$bin/$name"
+  chmod 755 "$bin/$name"
+}
+
 # module_file MODULE-PATH@VERSION FILE NAME: a file of a released module.
 module_file() {
   local folder
@@ -129,6 +146,14 @@ containerd_2() {
   mkdir -p "$state/tools/containerd-2"
   mv "$bin"/containerd{,-shim-runc-v2} "$state/tools/containerd-2/"
   ln -sfn ../containerd-2/containerd "$bin/containerd-2"
+}
+
+gitops() {
+  local from=deploy/testbed/gitops
+  build source-controller "$(sources $from/flux)" build_released $from/flux github.com/fluxcd/source-controller source-controller
+  build kustomize-controller "$(sources $from/flux)" build_released $from/flux github.com/fluxcd/kustomize-controller kustomize-controller
+  build flux-kinds.yaml "$(sources $from/flux)" kinds $from/flux flux-kinds.yaml \
+    github.com/fluxcd/source-controller/config/crd/bases github.com/fluxcd/kustomize-controller/config/crd/bases
 }
 
 for set in "${sets[@]}"; do "$set"; done
