@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Stack, startStack, tail } from "../../../deploy/stack/stack.ts";
 import { cgroupName } from "../../../deploy/testbed/cgroup.ts";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
+import { RUNTIME_MOUNT } from "../../../deploy/testbed/mount-points.ts";
 import { run } from "../../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
@@ -355,16 +356,21 @@ describe("attacks", () => {
       { name: "part", hostPath: { path: "/usr" } },
       // A link on this node.
       { name: "link", hostPath: { path: "/bin" } },
+      // Where the runtime mounts of each pod its network namespace, and of each container its root.
+      { name: "runtime", hostPath: { path: RUNTIME_MOUNT } },
     ];
     const volumeMounts = [
       { name: "node", mountPath: "/node" },
       { name: "part", mountPath: "/part", subPath: "bin" },
       { name: "link", mountPath: "/link" },
+      { name: "runtime", mountPath: "/runtime", readOnly: true, mountPropagation: "HostToContainer" },
     ];
     await apply([pod("mounts", image.tagged, { container: { volumeMounts }, spec: { volumes } })]);
     await settled(/^default\/mounts\/web$/, 1);
+    await apply([pod("mounted-later", image.tagged)]);
+    await settled(/^default\/mounted-later\/web$/, 1);
     const found = await drifts("default/mounts/web");
-    expect(found.map(({ kind, path }) => `${kind} ${path}`).sort()).toEqual(["mount /link", "mount /node", "mount /part"]);
+    expect(found.map(({ kind, path }) => `${kind} ${path}`).sort()).toEqual(["mount /link", "mount /node", "mount /part", "mount /runtime"]);
     // As the specification has them: only policy has something against them.
     expect(describeAll(found)).not.toMatch(/specification/);
   });
