@@ -745,7 +745,20 @@ describe("the chart", () => {
     expect(Object.values(nodes.summary ?? {}).reduce((sum, count) => sum + count, 0)).toBe(1);
   });
 
-  test("upgrades: the verifier comes again with its CA and log, and nothing open is lost", async () => {
+  test("upgrades: the verifier comes again with its CA and log, nothing open is lost, and nobody is paged", { timeout: 600_000 }, async () => {
+    await using receiver = await new HttpReceiver().start(cluster.network.hostAddress);
+    const metadata = { name: "hullmark", namespace: NAMESPACE };
+    // What docs/kubernetes.md has a policy begin with: without it the agent's own pods are drift, anew with each upgrade.
+    const allow = { env: ["**"], mounts: ["/**"], args: true, workingDirectory: true, users: ["**"] };
+    const own = { capabilities: ["SYS_ADMIN", "DAC_READ_SEARCH", "DAC_OVERRIDE", "SYS_PTRACE"], hostNamespaces: ["pid"] };
+    const agent = { name: "hullmark-agent", select: { workloads: [`${NAMESPACE}/hullmark-agent`] }, allow: { ...allow, ...own } };
+    const alerts = { routes: [{ name: "pager", type: "webhook", url: receiver.url, minSeverity: "info" }] };
+    await apply({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata, spec: { rules: [agent, { name: "all", allow }], alerts } });
+    const open = async () => (await json<{ drifts: DriftView[] }>("drift", "ls")).drifts;
+    await eventually(open, (found) => found.some(({ path }) => path === "/etc/nginx/nginx.conf") && found.every(({ alertedAt }) => alertedAt !== null));
+    const pages = () =>
+      receiver.received.flatMap(({ body }) => (JSON.parse(body) as { data: { alerts: { status: string; kind: string; summary: string }[] } }).data.alerts);
+    const told = pages().length;
     const before = await here("get", "configmap", "hullmark-ca", "--output=jsonpath={.data}");
     const acting = "actuator.enabled=true,actuator.replicas=2,actuator.persistence.enabled=false,actuator.rollback.enabled=true";
     const logging = "verifier.logLevel=debug,agent.logLevel=debug";
@@ -757,10 +770,21 @@ describe("the chart", () => {
       (seen) => seen.length === 1 && seen[0]?.verdict !== "unknown",
     );
     expect(nodes[0]?.name).toBe(cluster.nodeName);
+    await eventually(open, (found) => found.some(({ path }) => path === "/etc/nginx/nginx.conf"));
+    // Everything that runs now has been judged, by the agent that came again; what is told now comes after whatever that led to.
+    const judged = async () => (await json<WorkloadView[]>("workloads")).filter(({ container }) => container.name.startsWith(`${NAMESPACE}/`));
     await eventually(
-      async () => (await json<{ drifts: DriftView[] }>("drift", "ls")).drifts,
-      (found) => found.some(({ path }) => path === "/etc/nginx/nginx.conf"),
+      judged,
+      (all) => all.some(({ container }) => container.name.includes("/hullmark-actuator-")) && all.every(({ content }) => content !== "unknown"),
     );
+    await json("alert", "test", "pager");
+    await receiver.waitFor(({ body }) => (body.includes('"kind":"test"') ? body : undefined));
+    expect(
+      pages()
+        .slice(told)
+        .filter(({ kind }) => kind !== "test"),
+    ).toEqual([]);
+    await here("delete", "attestationpolicy", "hullmark");
   });
 
   test("of two actuators one acts, with the rights that were asked for alone, and the other takes its place", async () => {

@@ -34,6 +34,7 @@ export interface OnCallBed {
 export interface DriftView {
   readonly id: string;
   readonly kind: string;
+  readonly alertedAt: string | null;
   readonly path: string;
   readonly node: { readonly name: string };
   readonly container: { readonly id: string; readonly name: string };
