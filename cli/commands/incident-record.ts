@@ -64,9 +64,8 @@ export function exportCommand(find: (asking: Asking, id: string) => Promise<Told
     });
 }
 
-/** Of what is shown: those that were asked for, or in which the role holds; undefined: all. */
-async function namespacesOf({ channel, signal, namespace }: Asking): Promise<readonly string[] | undefined> {
-  if (namespace !== undefined) return [namespace];
+/** In which the role holds; undefined: all. What is named by its id is exported wherever it stands. */
+async function namespacesOf({ channel, signal }: Asking): Promise<readonly string[] | undefined> {
   const { namespaces } = await channel.client(Query).getStatus({}, { signal });
   return namespaces.length > 0 ? namespaces : undefined;
 }
