@@ -755,7 +755,7 @@ describe("one container", () => {
   });
 });
 
-test("what is captured first counts for all services until it is withdrawn; of several none waits for one that came later", () => {
+test("what is captured first counts for all services until it is withdrawn, and waits for the limits no more, of which others have used what fewer containers leave", () => {
   const history = new ActionHistory();
   const about = (): string => why({ history: history.about(bad(), T0) });
   history.put(captured());
@@ -763,8 +763,12 @@ test("what is captured first counts for all services until it is withdrawn; of s
   history.put(settled(captured(), ActionState.WITHDRAWN, "gone", T0));
   expect(about()).toBe("act RECREATE");
   const own = captured({ id: "A-DDDD", number: 2, containerId: "c1", workload: bad().workload });
-  const decided = (number: number): boolean => decide(situation({ history: [own, captured({ number })] }), own).act;
-  expect([decided(1), decided(3)]).toEqual([false, true]);
+  const others = [captured(), past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 })];
+  const again = (state: ActionState, more: Partial<Situation> = {}): string => {
+    const decision = decide(situation({ history: [own, ...others], ...more }), { ...own, state });
+    return decision.act ? "act" : decision.why;
+  };
+  expect([again(ActionState.AWAITING), again(ActionState.CAPTURING), again(ActionState.CAPTURING, { paused: true })]).toEqual(["breaker", "act", "paused"]);
 });
 
 test("any sequence of verdicts makes no more actions than the breaker allows, in any hour and for any workload", () => {

@@ -175,9 +175,9 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const pod = byPod && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || (byPod && !pod)) return idle("looking-up");
   if (rollout && pod && !isVouchedFor(situation, rule, kind, pod)) return idle("one-node");
-  // Of those that are captured first, none waits for one that came after it.
-  const before = own?.state === ActionState.CAPTURING ? all.filter(({ state, number }) => state !== own.state || number < own.number) : all;
-  const held = heldBy(situation, pod !== undefined, before, workload) ?? (found.recurring ? "recurring" : undefined);
+  // What is captured first was within the limits when that began, and counts in them since: it does not wait for them again, where there are fewer containers by now.
+  const limited = own?.state === ActionState.CAPTURING ? undefined : all;
+  const held = heldBy(situation, pod !== undefined, limited, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
 }
@@ -283,16 +283,18 @@ function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: Acti
   return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
 }
 
+/** @param history undefined: its limits were kept before */
 function heldBy(
   { policy, paused, actuator, containers, nowMs }: Situation,
   ofPod: boolean,
-  history: readonly ActionRow[],
+  history: readonly ActionRow[] | undefined,
   workload: WorkloadRow,
 ): Held | undefined {
   if (paused) return "paused";
   const { freezes, pauseSeconds, hourlyPercent } = policy.response;
   if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
   if (!actuator(ofPod) && policy.mode === "enforce") return "no-actuator";
+  if (!history) return undefined;
   const issued = history.flatMap((each) => {
     if (each.kind === ActionKind.RELEASE || (each.state === ActionState.DRY_RUN && policy.mode !== "dry-run")) return [];
     const atMs = countsAtMs(each);
