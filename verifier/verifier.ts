@@ -246,8 +246,9 @@ async function start(
           ];
           return () => ends.forEach((end) => void end());
         },
-        taken: (nodeId, answer) =>
-          void response.captured(nodeId, answer).catch((error: unknown) => logger.error({ nodeId, err: error }, "what a node captured could not be stored")),
+        taken: (nodeId, answer) => {
+          void response.captured(nodeId, answer).catch((error: unknown) => logger.error({ nodeId, err: error }, "what a node captured could not be stored"));
+        },
       },
     },
     ...{ verifierId: config.verifierId, region: config.region },

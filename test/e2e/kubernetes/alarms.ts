@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hourlyLimit } from "@hullmark/verifier/core/response/breaker";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
 import { alertsOf, type HttpReceiver } from "../../fakes/http-receiver.ts";
 import { file, tar } from "../../fakes/tar-writer.ts";
@@ -104,6 +104,8 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
   }, async () => {
     acting.logsOnFailure();
     const [app, labels] = ["alarm-loop", { app: "alarm-loop" }];
+    // Also where this fails: what it leaves would wait for people in what comes next.
+    onTestFinished(() => acting.kubectl("delete", `deployment/${app}`, `poddisruptionbudget/${app}`, "--wait=true").then(() => undefined));
     const { bed, programs, sign } = of();
     const definition = acceptanceImage(programs);
     const start = "#!/bin/sh\necho x >> /app/config.yml\nexec httpd -f -p 8080 -h /srv\n";
@@ -138,7 +140,6 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
     expect(failures).toEqual([]);
     expect(sent).toBeGreaterThan(500);
     expect(pages()).toHaveLength(1);
-    await acting.kubectl("delete", `deployment/${app}`, `poddisruptionbudget/${app}`, "--wait=true");
   });
 
   test("an agent that takes every container of its node for changed, and signs that: no more is done than the limits allow, nobody is paged again, and it passes", {

@@ -97,7 +97,7 @@ export class IncidentDecisions {
       if (sightOfIncident(incident, before) !== seen) throw new AdministrationError("CHANGED", "it has changed since it was shown: look again");
       const removedIncidents = before ? [] : this.#givingWay(new Set(all.filter(({ state }) => state !== "resolved").map((each) => each.id)));
       await committer.submit({
-        entries: [adminFact(action, nowMs(), { incident: id, ...fields, by, reason })],
+        entries: [adminFact(action, atMs, { incident: id, ...fields, by, reason })],
         build: (logIndex) => {
           const row = { ...change(now, { ...decision, logIndex }, incident), id, revision: (before?.revision ?? 0) + 1 };
           return { incidents: [row], removedIncidents };
