@@ -99,7 +99,7 @@ function keyOf({ type, namespace, name }: PackageURL, version: string | null | u
 }
 
 /** It need not be put right: the maker says that it does no harm here, or is gone. */
-export function excuses({ status }: Statement): boolean {
+export function excuses({ status }: Pick<Statement, "status">): boolean {
   return status === "not_affected" || status === "fixed";
 }
 
@@ -125,7 +125,7 @@ function covers(said: PackageURL, found: PackageURL): boolean {
 }
 
 /** undefined: it is none. */
-function readPurl(text: string): PackageURL | undefined {
+export function readPurl(text: string): PackageURL | undefined {
   if (!text.startsWith("pkg:")) return undefined;
   try {
     return PackageURL.fromString(text);

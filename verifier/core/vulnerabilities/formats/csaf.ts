@@ -1,17 +1,20 @@
 /**
  * CSAF 2.0 (OASIS), of the profile VEX (section 4.5): what makers say of vulnerabilities in their products. A product counts by its package URL alone, and a part
- * of a product (`default_component_of`) where that product is an image: of others nobody can tell here whether they are what runs.
+ * of a product (`default_component_of`) where that product is an image: of others nobody can tell here whether they are what runs. Where its branch means single
+ * versions and its package URL names none, it is no excuse: the package URL alone would stand for every version.
  */
 import * as z from "zod";
 import { ReportError } from "../errors.ts";
 import { dateMs, few, id, imageDigest, MAX_PACKAGES, MAX_STATEMENTS, packages, purl, some, text, words } from "../shapes.ts";
 import type { ParsedReport, Product, Statement, StatementStatus } from "../types.ts";
+import { excuses, readPurl } from "../vex.ts";
 
 const PRODUCT_ID = z.string().min(1).max(512);
 const PRODUCT_IDS = packages(PRODUCT_ID);
 const PRODUCT = z.object({ product_id: PRODUCT_ID, product_identification_helper: z.object({ purl }).nullish() });
 // Branches of a branch, of the same form.
-const BRANCH = z.object({ product: PRODUCT.nullish(), branches: packages(z.unknown()) });
+const BRANCH = z.object({ category: text(64), product: PRODUCT.nullish(), branches: packages(z.unknown()) });
+const OF_VERSIONS: ReadonlySet<string> = new Set(["product_version", "product_version_range"]);
 const RELATIONSHIP = z.object({
   category: text(64),
   full_product_name: PRODUCT,
@@ -67,8 +70,10 @@ export const isCsaf = (value: Readonly<Record<string, unknown>>): boolean =>
 /** @throws ZodError; ReportError MALFORMED, TOO_LARGE */
 export function readCsaf(value: unknown): ParsedReport {
   const { document, product_tree: tree, vulnerabilities } = DOCUMENT.parse(value);
-  const products = tree ? productsOf(tree) : new Map<string, Product>();
-  const groups = new Map((tree?.product_groups ?? []).map((group) => [group.group_id, group.product_ids]));
+  const products = tree ? productsOf(tree) : new Map<string, Known>();
+  const grouped = tree?.product_groups ?? [];
+  const groups = new Map(grouped.map((group) => [group.group_id, group.product_ids]));
+  if (groups.size < grouped.length) throw new ReportError("MALFORMED", "product_tree: a group_id is defined twice");
   let references = MAX_REFERENCES;
   const spend = (count: number): void => {
     references -= count;
@@ -96,29 +101,45 @@ export function readCsaf(value: unknown): ParsedReport {
   };
 }
 
+interface Known {
+  readonly product: Product;
+  /** Only some versions of what the package URL stands for are meant. */
+  readonly isVague: boolean;
+}
+
 /** By product id; those without a package URL are not among them. @throws ReportError MALFORMED where an id is two products', TOO_LARGE; ZodError */
-function productsOf({ branches: topmost, full_product_names: named, relationships }: Tree): Map<string, Product> {
-  const branches = [...topmost];
-  for (let at = 0; at < branches.length; at++) {
-    for (const branch of branches[at]?.branches ?? []) branches.push(BRANCH.parse(branch));
-    if (branches.length > MAX_PACKAGES) throw new ReportError("TOO_LARGE", `more than ${MAX_PACKAGES} branches`);
-  }
-  const listed = [...named, ...branches.flatMap(({ product }) => product ?? [])];
-  const ids = [...listed, ...relationships.map(({ full_product_name: whole }) => whole)].map(({ product_id: name }) => name);
+function productsOf({ branches: topmost, full_product_names: named, relationships }: Tree): Map<string, Known> {
+  const listed = [...named.map((product) => ({ product, ofVersions: false })), ...productsIn(topmost)];
+  const ids = [...listed.map(({ product }) => product), ...relationships.map(({ full_product_name: whole }) => whole)].map(({ product_id: name }) => name);
   if (new Set(ids).size < ids.length) throw new ReportError("MALFORMED", "product_tree: a product_id is defined twice");
-  const products = new Map<string, Product>();
-  for (const { product_id: name, product_identification_helper: helper } of listed) if (helper?.purl) products.set(name, { purl: helper.purl, parts: [] });
-  const joined = relationships.flatMap(({ category, full_product_name: { product_id: name }, ...of }): [string, Product][] => {
+  const products = new Map<string, Known>();
+  for (const { product, ofVersions } of listed) {
+    const { product_id: name, product_identification_helper: helper } = product;
+    if (helper?.purl) products.set(name, { product: { purl: helper.purl, parts: [] }, isVague: ofVersions && !readPurl(helper.purl)?.version });
+  }
+  const joined = relationships.flatMap(({ category, full_product_name: { product_id: name }, ...of }): [string, Known][] => {
     const [part, whole] = [products.get(of.product_reference), products.get(of.relates_to_product_reference)];
-    const counts = category === "default_component_of" && part && whole && imageDigest(whole.purl).length > 0;
-    return counts ? [[name, { purl: whole.purl, parts: [part.purl] }]] : [];
+    const counts = category === "default_component_of" && part && whole && imageDigest(whole.product.purl).length > 0;
+    return counts ? [[name, { product: { purl: whole.product.purl, parts: [part.product.purl] }, isVague: part.isVague }]] : [];
   });
   for (const [name, product] of joined) products.set(name, product);
   return products;
 }
 
+/** @throws ReportError TOO_LARGE; ZodError */
+function productsIn(topmost: readonly z.output<typeof BRANCH>[]): { readonly product: z.output<typeof PRODUCT>; readonly ofVersions: boolean }[] {
+  const of = (branch: z.output<typeof BRANCH>, isIn: boolean) => ({ ...branch, ofVersions: isIn || OF_VERSIONS.has(branch.category) });
+  const all = topmost.map((branch) => of(branch, false));
+  for (let at = 0; at < all.length; at++) {
+    const { branches = [], ofVersions = false } = all[at] ?? {};
+    for (const branch of branches) all.push(of(BRANCH.parse(branch), ofVersions));
+    if (all.length > MAX_PACKAGES) throw new ReportError("TOO_LARGE", `more than ${MAX_PACKAGES} branches`);
+  }
+  return all.flatMap(({ product, ofVersions }) => (product ? [{ product, ofVersions }] : []));
+}
+
 interface Catalogue {
-  readonly products: ReadonlyMap<string, Product>;
+  readonly products: ReadonlyMap<string, Known>;
   readonly groups: ReadonlyMap<string, readonly string[]>;
   /** Counts references. @throws ReportError TOO_LARGE */
   readonly spend: (count: number) => void;
@@ -136,15 +157,15 @@ function statementsOf(found: Vulnerability, catalogue: Catalogue) {
       const why = (status === "not_affected" && reasons.get(name)) || { justification: "", detail: "" };
       if (status === "not_affected" && why.justification === "" && why.detail === "")
         throw new ReportError("MALFORMED", `${ids[0] ?? "a vulnerability"}: known_not_affected without a flag or an impact that says why`);
-      const product = catalogue.products.get(name);
-      if (!product || ids.length === 0) {
+      const known = catalogue.products.get(name);
+      if (!known || ids.length === 0 || (known.isVague && excuses({ status }))) {
         leftOut++;
         continue;
       }
       const key = JSON.stringify([status, why.justification, why.detail]);
       const same = byReason.get(key) ?? { status, why, products: new Set<Product>() };
       byReason.set(key, same);
-      same.products.add(product);
+      same.products.add(known.product);
     }
   }
   const statements = [...byReason.values()].map(({ status, why, products: of }): Statement => ({ ids, status, ...why, products: [...of] }));

@@ -4,6 +4,7 @@ import { ReportError } from "../errors.ts";
 import { highest, scoreOf, severityOf } from "../score.ts";
 import { dateMs, digestIn, few, findings, id, imageDigest, isDigest, layerOf, MAX_PACKAGES, number, packages, purl, text, words } from "../shapes.ts";
 import { type Finding, type FindingSeverity, type ParsedReport, rankOf, type Statement, type StatementStatus } from "../types.ts";
+import { excuses, readPurl } from "../vex.ts";
 
 const PROPERTIES = few(z.object({ name: text(256), value: text(4096) }));
 const COMPONENT = z.object({
@@ -164,7 +165,11 @@ function statementOf(found: Vulnerability, byRef: ReadonlyMap<string, Component>
   const status = analysis && Object.hasOwn(STATES, analysis.state) ? STATES[analysis.state] : undefined;
   const ids = namesOf(found);
   // Elsewhere: `urn:cdx:SERIAL/VERSION#REF`, of which the reference may be a package URL.
-  const products = found.affects.map(({ ref }) => byRef.get(ref)?.purl || partOf(ref)).filter((name) => name !== "");
+  const named = found.affects.map(({ ref, versions }) => ({ purl: byRef.get(ref)?.purl || partOf(ref), ofVersions: versions.length > 0 }));
+  // Of single versions of what stands for all of them nobody is excused.
+  const counts = ({ purl, ofVersions }: (typeof named)[number]): boolean =>
+    purl !== "" && !(ofVersions && status && excuses({ status }) && !readPurl(purl)?.version);
+  const products = named.filter(counts).map(({ purl }) => purl);
   if (!analysis || !status || ids.length === 0 || products.length === 0) return [];
   return [{ ids, status, justification: analysis.justification, detail: analysis.detail, products: products.map((purl) => ({ purl, parts: [] })) }];
 }
