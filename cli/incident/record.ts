@@ -68,6 +68,8 @@ export interface RecordVerification {
   readonly entries: readonly ProvenEntry[];
   /** Whether every entry about it, up to the file's checkpoint, is in the file; undefined: it was held against no log. */
   readonly complete: boolean | undefined;
+  /** How many entries about it the log has beyond the file's checkpoint: the file is of an earlier time. undefined: it was held against no log. */
+  readonly since: number | undefined;
 }
 
 /** @param namespaces what of it stands elsewhere is left out; undefined: nothing is @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
@@ -126,7 +128,7 @@ export function verifyRecord(file: string, key: LogKeys): RecordVerification {
 }
 
 /**
- * The same, and that no entry about it, up to the file's checkpoint, was left out: all of the log is read.
+ * The same, and that no entry about it, up to the file's checkpoint, was left out, and how many there are since: all of the log is read.
  * @param reader of a log that anybody may serve @throws as `extract`
  */
 export async function verifyRecordWithLog(file: string, reader: LogReader, key: LogKeys): Promise<RecordVerification> {
@@ -144,18 +146,21 @@ export async function verifyRecordWithLog(file: string, reader: LogReader, key: 
     });
   const ofLog = whole.findings.map(({ verdict, where, message }) => ({ verdict, message: `the log: ${where}: ${message}` }));
   if (ofLog.length > 0) return verification({ ...own, findings: ofLog.slice(0, MAX_TOLD) });
-  const all = await extractIncident(log, key, meantBy(parsed.record), size);
+  const meant = meantBy(parsed.record);
+  const all = await extractIncident(log, key, meant, size);
+  const now = whole.checkpoint?.size === size ? undefined : await extractIncident(log, key, meant);
+  const since = now?.entries.filter(({ index }) => index >= size).length ?? 0;
   const there = new Set(own.entries.map(({ index }) => index));
   const findings = (all?.entries ?? [])
     .filter(({ index }) => !there.has(index))
     .map(({ index }): RecordFinding => ({ verdict: "tampered", message: `entry ${index} of the log is about it, and left out` }));
-  return verification({ ...own, findings: findings.slice(0, MAX_TOLD), complete: findings.length === 0 });
+  return verification({ ...own, findings: findings.slice(0, MAX_TOLD), complete: findings.length === 0, since });
 }
 
 function verification({ findings, ...found }: Partial<RecordVerification> & Pick<RecordVerification, "findings">): RecordVerification {
   const tampered = findings.some(({ verdict }) => verdict === "tampered");
   const verdict = tampered ? "tampered" : findings.length > 0 ? "incomplete" : "ok";
-  return { id: "", drifts: 0, namespaces: undefined, unproven: [], entries: [], complete: undefined, ...found, findings, verdict };
+  return { id: "", drifts: 0, namespaces: undefined, unproven: [], entries: [], complete: undefined, since: undefined, ...found, findings, verdict };
 }
 
 function meantBy({ incident: { id, image, pathHex: path, namespaces } }: IncidentRecord): Meant {

@@ -12,7 +12,7 @@ const SAID = ["action", "id", "exception", "drift", "kind", "state", "severity",
 const HELD: Readonly<Record<CaptureHeld["file"], string>> = { same: "✓ is beside it, as captured", other: "✗ is another", missing: "- is not beside it" };
 
 export function verificationText(verification: RecordVerification, captures: readonly CaptureHeld[]): string {
-  const { verdict, id, drifts, namespaces, findings, unproven, entries, complete } = verification;
+  const { verdict, id, drifts, namespaces, findings, unproven, entries, complete, since } = verification;
   const word = { ok: "VERIFIED", tampered: "TAMPERED WITH", incomplete: "CANNOT TELL" }[verdict];
   const where = namespaces ? ` in ${printable(namespaces.join(", "), 200)} alone` : "";
   const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts${where}, ${entries.length} entries of the log`];
@@ -24,11 +24,11 @@ export function verificationText(verification: RecordVerification, captures: rea
     lines.push(`  #${index} ${new Date(timeMs).toISOString()} ${type}: ${printable(said.join(" · "), 400)}`);
   }
   if (entries.length > MAX_SHOWN) lines.push(`  and ${entries.length - MAX_SHOWN} entries more`);
-  if (verdict === "ok") lines.push(...notProven(unproven, complete));
+  if (verdict === "ok") lines.push(...notProven(unproven, complete, since));
   return `${lines.join("\n")}\n`;
 }
 
-function notProven(unproven: readonly string[], complete: boolean | undefined): string[] {
+function notProven(unproven: readonly string[], complete: boolean | undefined, since = 0): string[] {
   // Of drifts each member; anything else as a whole.
   const names = unproven.filter((name) => /^told\.(drifts\[\]\.(?!id$)[^.]+|(?!drifts$)[^.[]+)$/.test(name)).map((name) => name.slice("told.".length));
   return [
@@ -36,14 +36,15 @@ function notProven(unproven: readonly string[], complete: boolean | undefined): 
     complete
       ? "No entry about it is left out, up to the checkpoint of the file."
       : "Not looked at is whether an entry about it was left out: --url or --dir holds it against the log.",
+    ...(since > 0 ? [`It is of an earlier time: the log has ${since} entries about it beyond that. Have it exported again.`] : []),
   ];
 }
 
 /** The stable form: docs/cli.md. */
 export function verificationView(verification: RecordVerification, captures: readonly CaptureHeld[]) {
-  const { verdict, id, drifts, namespaces, findings, unproven, entries, complete } = verification;
+  const { verdict, id, drifts, namespaces, findings, unproven, entries, complete, since } = verification;
   return {
-    ...{ verdict, id, drifts, namespaces: namespaces ?? null, findings, unproven, complete: complete ?? null, captures },
+    ...{ verdict, id, drifts, namespaces: namespaces ?? null, findings, unproven, complete: complete ?? null, since: since ?? null, captures },
     entries: entries.map(({ index, timeMs, type, fields }) => ({ index, time: new Date(timeMs).toISOString(), type, fields })),
   };
 }

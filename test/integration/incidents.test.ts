@@ -10,6 +10,7 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { Query } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import { openCheckpoint } from "@hullmark/verifier/core/transparency/checkpoint";
 import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { acknowledgeIncident } from "../../cli/incident/acknowledge.ts";
@@ -18,6 +19,7 @@ import { provenView, Untellable } from "../../cli/incident/proven-view.ts";
 import { makeRecord, verifyRecord, verifyRecordWithLog } from "../../cli/incident/record.ts";
 import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { incidentPage, incidentTable, incidentView } from "../../cli/output/incident-page.ts";
+import { verificationText } from "../../cli/output/record-page.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
@@ -364,7 +366,13 @@ async function noPartsOfAnother(record: string, other: string, earlier: string):
   // Held against a copy of the log that ends before it.
   const older = { ...logReader(), readCheckpoint: async () => ({ size: 0, note: before.log.checkpoint }) };
   const findings = [{ verdict: "incomplete", message: expect.stringMatching(/^the log: it has \d+ entries, the file's checkpoint \d+$/) }];
-  expect(await verifyRecordWithLog(record, older, key())).toMatchObject({ verdict: "incomplete", complete: undefined, findings });
+  expect(await verifyRecordWithLog(record, older, key())).toMatchObject({ verdict: "incomplete", complete: undefined, since: undefined, findings });
+  // An earlier file is true of its time; that the log goes on is said.
+  const { size } = openCheckpoint(before.log.checkpoint, key());
+  const later = own.log.entries.filter(({ index }) => index >= size).length;
+  const held = await verifyRecordWithLog(earlier, logReader(), key());
+  expect([held, later > 0, (held.since ?? 0) >= later]).toMatchObject([{ verdict: "ok", complete: true }, true, true]);
+  expect(verificationText(held, [])).toMatch(/of an earlier time: the log has \d+ entries about it beyond that/);
 }
 
 /** The first change of content alone is in the log; what comes within minutes of that is in no entry, and that is said of it. */
