@@ -16,6 +16,8 @@ import { isDigest } from "./shapes.ts";
 const MAX_REPORTS = 4_096;
 /** Findings and statements of all reports: some 100 MB of memory. */
 const MAX_ITEMS = 200_000;
+/** What these name besides (other names of a vulnerability, fixes, products and their parts): as much again, though a single statement may name a document full. */
+const MAX_NAMES = 500_000;
 
 export interface ReportServices {
   readonly store: Pick<Store, "readVulnerabilityReports">;
@@ -90,7 +92,8 @@ export class VulnerabilityReports {
         throw new AdministrationError("CHANGED", `a newer report of this image by ${row.tool || row.format} is there: ${before.digest}`);
       const others = this.#rows.filter((each) => each !== before);
       const items = [...others, row].reduce((sum, each) => sum + each.findings.length + each.statements.length, 0);
-      if (others.length >= MAX_REPORTS || items > MAX_ITEMS)
+      const names = [...others, row].reduce((sum, each) => sum + namesIn(each), 0);
+      if (others.length >= MAX_REPORTS || items > MAX_ITEMS || names > MAX_NAMES)
         throw new AdministrationError("TOO_MANY", "too many reports, or too much in them: take some away (hullmark vulnerabilities rm)");
       await this.#commit("vulnerabilities-imported", row, { replaces: before?.digest ?? null });
       this.#set([...others, row]);
@@ -144,7 +147,14 @@ export class VulnerabilityReports {
   }
 }
 
-/** One report counts of each image, form and tool, whatever the tool's version. */
+function namesIn({ findings, statements }: Pick<VulnerabilityReportRow, "findings" | "statements">): number {
+  let count = 0;
+  for (const { aliases, fixedIn } of findings) count += aliases.length + fixedIn.length;
+  for (const { ids, products } of statements) count += products.reduce((sum, { parts }) => sum + 1 + parts.length, ids.length);
+  return count;
+}
+
+/** One report counts of each image, form and tool, whatever the tool's version; of a maker each document by its id. */
 function sourceOf({ image, format, tool }: VulnerabilityReportRow): string {
   const name = format === "openvex" || format === "csaf" ? tool : (tool.split(" ", 1)[0] ?? "");
   return `${image} ${format} ${name.toLowerCase()}`;

@@ -22,6 +22,8 @@ const STATEMENT = z
   });
 const DOCUMENT = z.object({
   "@context": z.string().regex(/^https:\/\/openvex\.dev\/ns(\/v0\.2\.\d+)?$/, "want https://openvex.dev/ns/v0.2.0"),
+  // Stays as it is from version to version.
+  "@id": text(1024),
   author: z.string().min(1).max(512),
   timestamp: dateMs,
   last_updated: dateMs,
@@ -44,7 +46,7 @@ export function readOpenvex(value: unknown): ParsedReport {
   const hashes = document.statements.flatMap(({ products }) => products.map(({ hashes: named }) => `sha256:${named?.["sha-256"] ?? ""}`)).filter(isDigest);
   return {
     format: "openvex",
-    tool: document.author,
+    tool: `${document.author} ${document["@id"]}`.trim(),
     createdAtMs: document.last_updated ?? document.timestamp,
     subject: {
       configDigest: undefined,
