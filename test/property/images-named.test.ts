@@ -38,6 +38,16 @@ test("several that run by one tag are all of them", () => {
   expect(imagesRunAs([...IMAGES, after], "registry.example/shop/web:1")).toEqual([byTag, after]);
 });
 
+test("one that runs by the tag as it is written is not meant alone where others run by the same tag, otherwise written", () => {
+  const [after, short] = [row("after", `registry.example/shop/web:1@${digestOf("m-after")}`), row("short", "nginx:1.27")];
+  const all = [...IMAGES, after, short];
+  expect(imagesRunAs(all, "registry.example/shop/web:1")).toEqual([byTag, after]);
+  expect(imagesRunAs(all, "nginx:1.27")).toEqual([hub, short]);
+  expect(imagesRunAs(all, "docker.io/library/nginx:1.27")).toEqual([hub, short]);
+  expect(imagesRunAs(all, `registry.example/shop/web:1@${digestOf("m-after")}`)).toEqual([after]);
+  expect(imagesRunAs(all, digestOf("local"))).toEqual([local]);
+});
+
 test("others of the repository are offered by digest, and not too many", () => {
   expect(imagesOfRepository(IMAGES, "registry.example/shop/cart:1")).toEqual([pinned]);
   expect(imagesOfRepository(IMAGES, "registry.example/shop/other:1")).toEqual([]);

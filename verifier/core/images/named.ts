@@ -5,14 +5,13 @@ import { type ImageReference, tryParseReference } from "../provenance/reference.
 /** Of more only so many are offered. */
 const OFFERED = 5;
 
-/** Those that run as this reference: as it is written, or else as it is read, with Docker's short names written out. What was started by tag and digest runs as that tag. */
+/** Those that run as this reference: as it is written, or as it is read, with Docker's short names written out. What was started by tag and digest runs as that tag. */
 export function imagesRunAs(images: readonly ImageRow[], reference: string): ImageRow[] {
-  const written = images.filter(({ references }) => references.includes(reference));
   const read = tryParseReference(reference);
-  if (written.length > 0 || !read) return written;
   const same = (other: ImageReference): boolean =>
-    other.repository === read.repository && (read.digest ? other.digest === read.digest : other.tag === read.tag);
-  return images.filter((image) => referencesOf(image).some(same));
+    other.repository === read?.repository && (read.digest ? other.digest === read.digest : other.tag === read.tag);
+  // Also beside one that is written so: another one may run by the same tag.
+  return images.filter((image) => image.references.includes(reference) || referencesOf(image).some(same));
 }
 
 /** What to ask for instead, in words: images by digest. @param images of which one is meant */
