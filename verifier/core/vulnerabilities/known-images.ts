@@ -32,6 +32,15 @@ export function runningImage(row: ImageRow): RunningImage {
   return image;
 }
 
+const CHAINS = new WeakMap<readonly string[], readonly string[]>();
+
+/** The same for the same list: every image is looked at each few seconds. */
+function chainsOf(diffIds: readonly string[]): readonly string[] {
+  const known = CHAINS.get(diffIds) ?? chainIdsOf(diffIds);
+  CHAINS.set(diffIds, known);
+  return known;
+}
+
 /** What an image is built on. */
 export interface Base {
   /** How many of the lowest layers are its own. */
@@ -48,7 +57,7 @@ export class Bases {
   constructor(images: readonly RunningImage[], named: readonly string[]) {
     for (const chain of named) this.#names.set(chain, `the base ${chain}`);
     for (const { row, diffIds } of images) {
-      const top = chainIdsOf(diffIds).at(-1);
+      const top = chainsOf(diffIds).at(-1);
       const name = row.references.find((reference) => !reference.startsWith("sha256:")) ?? row.configDigest;
       if (top !== undefined) this.#names.set(top, name);
     }
@@ -56,7 +65,7 @@ export class Bases {
 
   /** The highest that is known; undefined: none is. */
   of({ diffIds }: RunningImage): Base | undefined {
-    const chains = chainIdsOf(diffIds);
+    const chains = chainsOf(diffIds);
     for (let layers = chains.length - 1; layers > 0; layers--) {
       const name = this.#names.get(chains[layers - 1] ?? "");
       if (name !== undefined) return { layers, name };
