@@ -16,6 +16,7 @@ function world(row: NodeRow) {
   const fleet = new Fleet([row]);
   const logged: LogEntry[] = [];
   const sessions = {
+    get: () => undefined,
     amend: async (id: string, change: (live: LiveNode, changes: ChangeSet, nowMs: number) => void) => {
       const present = fleet.get(id) as NodeRow;
       const live = { node: present, clear: () => {}, restore: (more: Partial<NodeRow>) => fleet.set({ ...present, ...more }) };

@@ -175,6 +175,30 @@ describe("while a session opens", () => {
   });
 });
 
+test("a node is revoked, and its key off the allow-list, or neither; asked again, it is", async () => {
+  const { closed, session } = connect();
+  await session;
+  world.faults.write = ({ commits }) => commits.some(({ removedEks }) => removedEks !== undefined);
+  await expect(world.administration.revoke(ID, "ada", "stolen")).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect([(await stored())?.revokedAtMs, world.fleet.get(ID)?.revokedAtMs]).toEqual([undefined, undefined]);
+  world.faults.write = () => false;
+  await world.administration.revoke(ID, "ada", "stolen");
+  expect([(await stored())?.revokedReason, closed.length]).toEqual(["stolen", 1]);
+});
+
+test("nothing is heard of a node any more when what is stored of it goes: what came then would stand for ever", async () => {
+  const { session } = connect();
+  await session;
+  const atRemoval: unknown[] = [];
+  world.faults.write = ({ commits }) => {
+    if (commits.some(({ forgottenNodes }) => forgottenNodes?.includes(ID))) atRemoval.push(world.sessions.get(ID)?.closed ?? "none");
+    return false;
+  };
+  await Promise.all([world.administration.revoke(ID, "ada", "stolen"), world.administration.remove(ID, "ada", "gone")]);
+  expect(atRemoval).toEqual([true]);
+  expect((await stored())?.removedAtMs).toBeDefined();
+});
+
 test("an enrolment takes no revocation back that was made in its time", async () => {
   await connect().session;
   const revoking = world.administration.revoke(ID, "ada", "stolen");

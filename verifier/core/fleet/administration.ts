@@ -154,6 +154,8 @@ export class Administration {
     await sessions.amend(id, (live, changes) => {
       revoked = live.node.revokedAtMs !== undefined;
       if (!revoked || live.node.removedAtMs !== undefined) return;
+      // Of a session that is about to end nothing comes after this.
+      sessions.get(id)?.close(new SessionError("REVOKED", "this node was revoked"));
       live.clear(changes, nowMs());
       live.restore({ removedAtMs: nowMs(), ...NOTHING_TOLD }, changes);
       changes.note(adminFact("node-removed", nowMs(), { node: id, name, by, reason }));
@@ -163,19 +165,16 @@ export class Administration {
 
   /** The node's certificates are refused from now on, its session ends, its key and that one's certificate leave the allow-list. @throws AdministrationError NOT_FOUND */
   async revoke(node: string, by: string, reason: string): Promise<void> {
-    const { committer, sessions, nowMs } = this.#services;
+    const { sessions, nowMs } = this.#services;
     const { id, name } = this.#node(node);
-    const fact = entry("revocation", nowMs(), { node: id, name: text(name), by: text(by), reason: text(reason) });
-    let removedEks: string[] = [];
     await sessions.amend(id, (live, changes) => {
       // As it is now: it may have enrolled since it was asked.
       const { ekSha256, ekCertificateSha256, akReplacedAtMs } = live.node;
-      removedEks = [ekSha256, ekCertificateSha256].filter((each) => each !== undefined);
+      changes.extras({ removedEks: [ekSha256, ekCertificateSha256].filter((each) => each !== undefined) });
       live.restore({ revokedAtMs: nowMs(), revokedReason: reason }, changes);
       if (akReplacedAtMs !== undefined) changes.tell(akReplacedSubject(live.node, false, nowMs()));
-      changes.note(fact);
+      changes.note(entry("revocation", nowMs(), { node: id, name: text(name), by: text(by), reason: text(reason) }));
     });
-    if (removedEks.length > 0) await committer.submit({ entries: [], build: () => ({ removedEks }) });
     sessions.get(id)?.close(new SessionError("REVOKED", "this node was revoked"));
   }
 

@@ -8,7 +8,7 @@ import type { Draft } from "./committer.ts";
 import { entryDue } from "./drift-entries.ts";
 import { driftFact, nodeVerdict, workloadVerdict } from "./log-facts.ts";
 
-type Extras = Pick<StoreCommit, "spendNonce" | "coverage" | "forgottenNodes">;
+type Extras = Pick<StoreCommit, "spendNonce" | "coverage" | "forgottenNodes" | "removedEks">;
 
 export class ChangeSet {
   readonly #nowMs: number;
