@@ -72,12 +72,14 @@ export interface RecordVerification {
   readonly since: number | undefined;
 }
 
-/** @param namespaces what of it stands elsewhere is left out; undefined: nothing is @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
+/** @param namespaces what of it stands elsewhere is left out; undefined: nothing is @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet, or no entry is about it */
 export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys, namespaces?: readonly string[]): Promise<string> {
   const meant = { id: incident.id, image: incident.image, path: incident.path, namespaces };
-  const log = await extractIncident(await steady(reader), key, meant);
-  if (!log || openCheckpoint(log.note, key).size <= newestIndex(incident))
+  const present = await steady(reader);
+  if (openCheckpoint(present.note, key).size <= newestIndex(incident))
     throw new TransparencyError("MISSING", "the log's newest checkpoint does not have all of it yet");
+  const log = await extractIncident(present, key, meant);
+  if (!log) throw new TransparencyError("MISSING", `the log has all entries that the verifier named, and none of them is about it${of(namespaces)}`);
   const proven = provenView(openExtract(log, key), meant);
   const record = serialized({ format: FORMAT, incident: proven, told: toldBeyond(incident, proven), log: logView(log) });
   if (Buffer.byteLength(record) > MAX_RECORD_BYTES) throw new TransparencyError("OUT_OF_RANGE", `a record of more than ${MAX_RECORD_BYTES} bytes`);
@@ -85,6 +87,9 @@ export async function makeRecord(incident: ToldIncident, reader: LogReader, key:
   if (finding) throw new TransparencyError(finding.verdict === "tampered" ? "INCONSISTENT" : "MISSING", finding.message);
   return record;
 }
+
+// Entries of older verifiers do not say where a drift is.
+const of = (namespaces: readonly string[] | undefined): string => (namespaces ? `, as far as they say that it is in ${namespaces.join(", ")}` : "");
 
 /** Of all that was told of. */
 function newestIndex({ members, assigned, closed }: ToldIncident): number {

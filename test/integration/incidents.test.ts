@@ -161,6 +161,9 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   await expect.poll(async () => (await incidents()).length, { timeout: 240_000 }).toBe(2);
   const [own, other] = (await incidents()).toSorted((a) => (a.id === back.id ? -1 : 1)) as [ToldIncident, ToldIncident];
   await noPartsOfAnother(await exported(own), await exported(other), record);
+  // What the verifier tells of and no entry has is waited for by nobody.
+  const invented = makeRecord({ ...own, path: Buffer.from("/etc/invented"), id: "I-0000000000000000" }, logReader(), key());
+  await expect(invented).rejects.toMatchObject({ code: "MISSING", message: expect.stringContaining("none of them is about it") });
 });
 
 /** To somebody who has acknowledged nothing, by whoever has seen whose it was. */
