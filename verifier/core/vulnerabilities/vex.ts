@@ -36,12 +36,13 @@ interface OfVulnerability {
  */
 export class Statements {
   readonly #byId = new Map<string, OfVulnerability>();
+  readonly #purls = new Map<string, PackageURL | undefined>();
 
   /** @param image `sha256:` digests that the image has */
   constructor(statements: readonly DatedStatement[], image: ReadonlySet<string>) {
     for (const [number, dated] of statements.entries()) {
       const by = { number, dated };
-      const { whole, products } = meant(dated.statement, image);
+      const { whole, products } = meant(dated.statement, image, this.#purl);
       if (!whole && products.length === 0) continue;
       for (const id of new Set(dated.statement.ids)) {
         const known = this.#byId.get(id) ?? { whole: undefined, packages: new Map() };
@@ -56,11 +57,20 @@ export class Statements {
     for (const { packages } of this.#byId.values()) for (const said of packages.values()) said.sort((a, b) => (goesBefore(a.by, b.by) ? -1 : 1));
   }
 
+  /** Documents name the same product for each vulnerability anew. */
+  readonly #purl = (text: string): PackageURL | undefined => {
+    const known = this.#purls.get(text);
+    if (known || this.#purls.has(text)) return known;
+    const read = readPurl(text);
+    this.#purls.set(text, read);
+    return read;
+  };
+
   /** The statement that decides of a finding: the newest; of several as new the one that excuses least. */
   decisive(finding: Finding): DatedStatement | undefined {
     const named = [...new Set([finding.id, ...finding.aliases])].flatMap((name) => this.#byId.get(name) ?? []);
     if (named.length === 0) return undefined;
-    const found = readPurl(finding.package.purl);
+    const found = this.#purl(finding.package.purl);
     const keys = found ? [keyOf(found, undefined), ...(found.version ? [keyOf(found, found.version)] : [])] : [];
     let best: Ranked | undefined;
     for (const { whole, packages } of named) {
@@ -78,17 +88,21 @@ function pushed<T>(list: T[] | undefined, item: T): T[] {
 }
 
 /** Whether a statement is about the whole image, and about which packages. */
-function meant({ products }: Statement, image: ReadonlySet<string>): { readonly whole: boolean; readonly products: readonly PackageURL[] } {
+function meant(
+  { products }: Statement,
+  image: ReadonlySet<string>,
+  read: (purl: string) => PackageURL | undefined,
+): { readonly whole: boolean; readonly products: readonly PackageURL[] } {
   const found: PackageURL[] = [];
   let whole = false;
   for (const { purl, parts } of products) {
-    const product = readPurl(purl);
+    const product = read(purl);
     if (!product) continue;
     const isImage = product.type === "oci" || product.type === "docker";
     // A name without a digest is whatever is pushed there next.
     if (isImage && !image.has(product.version ?? "")) continue;
     if (isImage && parts.length === 0) whole = true;
-    found.push(...(isImage ? parts.flatMap((part) => readPurl(part) ?? []) : [product]));
+    found.push(...(isImage ? parts.flatMap((part) => read(part) ?? []) : [product]));
   }
   return { whole, products: found };
 }
