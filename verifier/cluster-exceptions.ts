@@ -19,9 +19,9 @@ export interface ExceptingServices {
   readonly logger: Logger;
 }
 
-/** @returns ends it */
+/** @param api undefined: no cluster is followed (any more) @returns ends it */
 export function excepting(
-  api: ApiServer,
+  api: ApiServer | undefined,
   { kubernetes }: VerifierConfig,
   { policies, committer, book, clock, logger }: ExceptingServices,
 ): () => Promise<void> {
@@ -29,7 +29,7 @@ export function excepting(
     const subjects = teamReminders(all, book.heldIds(), clock.nowMs());
     if (subjects.length > 0) await committer.submit({ entries: [], build: () => ({}), subjects });
   };
-  if (!kubernetes?.exceptions) {
+  if (!api || !kubernetes?.exceptions) {
     // Of those that counted before it was switched off nobody is to be reminded for ever.
     const ended = remind([]).catch((error: unknown) => logger.warn({ err: error }, "reminders of exceptions could not be ended: the next start tries again"));
     return async () => await ended;

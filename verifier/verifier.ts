@@ -522,7 +522,7 @@ async function start(
   if (api) stack.defer(tellingPods(api, config, { events, podOf, clock, logger }));
   const reportServices = { events, store: sqlite.store, nodes: () => fleet.all(), policy: () => policies.current.name, clock, logger };
   if (api) stack.defer(reporting(api, config, reportServices));
-  if (api) stack.defer(excepting(api, config, { policies, committer, book, clock, logger }));
+  stack.defer(excepting(api, config, { policies, committer, book, clock, logger }));
   if (api) stack.defer(tightening(api, config, { policies, clock, logger }));
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
   let stopPublishing = (): void => {};
