@@ -44,8 +44,9 @@ export function scoreOf(vector: string): number | undefined {
   }
 }
 
-/** The highest of them. */
+/** The highest of them, however many a report has. */
 export function highest(scores: readonly (number | null | undefined)[]): number | undefined {
-  const known = scores.filter((score): score is number => typeof score === "number");
-  return known.length > 0 ? Math.max(...known) : undefined;
+  let most: number | undefined;
+  for (const score of scores) if (typeof score === "number" && (most === undefined || score > most)) most = score;
+  return most;
 }

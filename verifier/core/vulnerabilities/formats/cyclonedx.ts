@@ -36,6 +36,9 @@ const BOM = z.object({
   vulnerabilities: findings(VULNERABILITY),
 });
 
+/** Of all vulnerabilities together: most of them name parts again. */
+const MAX_AFFECTED = 100_000;
+
 export const isCyclonedx = (value: Readonly<Record<string, unknown>>): boolean => value["bomFormat"] === "CycloneDX";
 
 type Component = z.output<typeof COMPONENT>;
@@ -43,6 +46,8 @@ type Component = z.output<typeof COMPONENT>;
 /** @throws ZodError */
 export function readCyclonedx(value: unknown): ParsedReport {
   const { metadata, components: topmost, vulnerabilities } = BOM.parse(value);
+  const affected = vulnerabilities.reduce((sum, { affects }) => sum + affects.length, 0);
+  if (affected > MAX_AFFECTED) throw new ReportError("TOO_LARGE", `parts are named as affected ${affected} times, limit ${MAX_AFFECTED}`);
   const components = withParts(topmost);
   const image = metadata?.component ?? undefined;
   const byRef = new Map([...(image ? [image] : []), ...components].map((component) => [component["bom-ref"], component]));

@@ -57,41 +57,64 @@ export function readSarif(value: unknown): ParsedReport {
   };
 }
 
-function findingsOf({ tool, results }: z.output<typeof RUN>): { readonly findings: readonly Finding[]; readonly leftOut: number } {
-  const byId = new Map(tool.driver.rules.map((rule) => [rule.id, rule]));
-  const vulnerabilitiesOnly = tool.driver.name.toLowerCase() === "grype";
-  const found = results.flatMap((result) => findingOf(result, tool.driver.rules[result.ruleIndex ?? -1] ?? byId.get(result.ruleId), vulnerabilitiesOnly));
-  return { findings: found, leftOut: results.length - found.length };
+type Rule = z.output<typeof RULE>;
+
+/** What a rule says to each of its results: read once, however many those are. */
+interface OfRule {
+  readonly said: Said;
+  /** A severity among its tags; empty: none. */
+  readonly tag: string;
+  readonly isVulnerability: boolean;
+  readonly cvss: number | undefined;
 }
 
-/** @param vulnerabilitiesOnly the tool looks for nothing else */
-function findingOf({ ruleId, level, message }: z.output<typeof RESULT>, rule: z.output<typeof RULE> | undefined, vulnerabilitiesOnly: boolean): Finding[] {
-  const name = ruleId || (rule?.id ?? "");
-  // Databases have names of their own (`TEMP-…`, `SUSE-SU-…`): one that nobody knows is none the less there.
-  const meant = vulnerabilitiesOnly || rule?.properties?.tags.includes("vulnerability") === true;
-  const id = VULNERABILITY.exec(name)?.[0] ?? (meant ? name.slice(0, 128) : "");
-  if (id === "") return [];
-  const said = `${message?.text ?? ""}\n${rule?.help?.text ?? ""}`;
-  const cvss = scoreOfRule(rule, vulnerabilitiesOnly);
-  const word = lineOf(said, "Severity") || (rule?.properties?.tags ?? []).find((tag) => severityOf(tag, undefined) !== "unknown") || "";
-  return [
-    {
-      ...{ id, aliases: [], cvss, epss: undefined, knownExploited: false, layer: "" },
-      severity: severityOf(word || LEVELS[level] || "", cvss),
-      package: { name: lineOf(said, "Package") || grypeName(said), version: lineOf(said, "Installed Version") || lineOf(said, "Version"), purl: "" },
-      fixedIn: [lineOf(said, "Fixed Version") || lineOf(said, "Fix Version")]
-        .flatMap((versions) => versions.split(/\s*,\s*/))
-        .filter((version) => version !== ""),
-    },
-  ];
+function findingsOf({ tool, results }: z.output<typeof RUN>): { readonly findings: readonly Finding[]; readonly leftOut: number } {
+  const { name, rules } = tool.driver;
+  const ofGrype = name.toLowerCase() === "grype";
+  const byId = new Map(rules.map((rule) => [rule.id, rule]));
+  const read = new Map(rules.map((rule) => [rule, ofRule(rule, ofGrype)]));
+  const found = results.flatMap((result) => {
+    const rule = rules[result.ruleIndex ?? -1] ?? byId.get(result.ruleId);
+    return findingOf(result, rule?.id ?? "", (rule && read.get(rule)) ?? NOTHING_SAID);
+  });
+  return { findings: found, leftOut: results.length - found.length };
+
+  function findingOf({ ruleId, level, message }: z.output<typeof RESULT>, rule: string, { said: help, tag, isVulnerability, cvss }: OfRule): Finding[] {
+    const called = ruleId || rule;
+    // Databases have names of their own (`TEMP-…`, `SUSE-SU-…`): one that nobody knows is none the less there.
+    const id = VULNERABILITY.exec(called)?.[0] ?? (ofGrype || isVulnerability ? called.slice(0, 128) : "");
+    if (id === "") return [];
+    const own = saidIn(message?.text ?? "");
+    const line = (...names: readonly Line[]): string =>
+      names.map((each) => own.lines.get(each) ?? help.lines.get(each) ?? "").find((each) => each !== "") ?? "";
+    return [
+      {
+        ...{ id, aliases: [], cvss, epss: undefined, knownExploited: false, layer: "" },
+        severity: severityOf(line("Severity") || tag || LEVELS[level] || "", cvss),
+        package: { name: line("Package") || own.name || help.name, version: line("Installed Version", "Version"), purl: "" },
+        fixedIn: line("Fixed Version", "Fix Version")
+          .split(/\s*,\s*/)
+          .filter((version) => version !== ""),
+      },
+    ];
+  }
+}
+
+function ofRule(rule: Rule, ofGrype: boolean): OfRule {
+  const tags = rule.properties?.tags ?? [];
+  return {
+    said: saidIn(rule.help?.text ?? ""),
+    tag: tags.find((each) => severityOf(each, undefined) !== "unknown") ?? "",
+    isVulnerability: tags.includes("vulnerability"),
+    cvss: scoreOfRule(rule, ofGrype),
+  };
 }
 
 /** What Trivy writes for a severity where no CVSS score of version 3 is there. */
 const PLACEHOLDERS: ReadonlySet<string> = new Set(["9.5", "8.0", "5.5", "2.0", "0.0"]);
 
 /** The scores themselves where Trivy has them; one that only stands for a severity is none. */
-function scoreOfRule(rule: z.output<typeof RULE> | undefined, ofGrype: boolean): number | undefined {
-  const properties = rule?.properties;
+function scoreOfRule({ properties }: Rule, ofGrype: boolean): number | undefined {
   if (!properties) return undefined;
   const { cvssv2_baseScore: v2, cvssv3_baseScore: v3, cvssv40_baseScore: v4, "security-severity": shown } = properties;
   const score = Number.parseFloat(shown);
@@ -101,17 +124,20 @@ function scoreOfRule(rule: z.output<typeof RULE> | undefined, ofGrype: boolean):
 
 const LEVELS: Readonly<Record<string, string>> = { error: "high", warning: "medium", note: "low" };
 
-function lineOf(said: string, name: string): string {
-  const line = said.split("\n").find((each) => each.startsWith(`${name}:`));
-  return line === undefined
-    ? ""
-    : line
-        .slice(name.length + 1)
-        .trim()
-        .slice(0, 256);
+type Line = "Severity" | "Package" | "Installed Version" | "Version" | "Fixed Version" | "Fix Version";
+
+interface Said {
+  /** Of each name the first. */
+  readonly lines: ReadonlyMap<string, string>;
+  /** `A high vulnerability in deb package: libssl1.1, version …`; empty: not so worded. */
+  readonly name: string;
 }
 
-/** `A high vulnerability in deb package: libssl1.1, version …` */
-function grypeName(said: string): string {
-  return /\bpackage: ([^\s,]{1,256}),/.exec(said)?.[1] ?? "";
+function saidIn(words: string): Said {
+  const lines = new Map<string, string>();
+  for (const [, name = "", value = ""] of words.matchAll(/^(Severity|Package|Installed Version|Version|Fixed Version|Fix Version):(.*)$/gm))
+    if (!lines.has(name)) lines.set(name, value.trim().slice(0, 256));
+  return { lines, name: /\bpackage: ([^\s,]{1,256}),/.exec(words)?.[1] ?? "" };
 }
+
+const NOTHING_SAID: OfRule = { said: saidIn(""), tag: "", isVulnerability: false, cvss: undefined };

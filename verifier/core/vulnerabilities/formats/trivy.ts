@@ -80,7 +80,9 @@ function findingOf(found: z.output<typeof VULNERABILITY>): Finding {
     severity: severityOf(found.Severity, cvss),
     ...{ cvss, epss: undefined, knownExploited: false },
     package: { name: found.PkgName, version: found.InstalledVersion, purl: found.PkgIdentifier?.PURL ?? "" },
-    fixedIn: found.FixedVersion === "" ? [] : found.FixedVersion.split(",").map((version) => version.trim()),
+    fixedIn: found.FixedVersion.split(",")
+      .map((version) => version.trim())
+      .filter((version) => version !== ""),
     layer: layerOf(found.Layer?.DiffID ?? ""),
   };
 }
