@@ -502,7 +502,7 @@ async function start(
     baselinesToReview: baselines.toReview.length,
     connections: server.connections(),
     drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),
-    vulnerabilities: vulnerabilityAlarms.standing.counts,
+    vulnerabilities: vulnerabilityAlarms.standing?.counts,
     keys: keys.rows(),
   }));
   await response.reconsider();

@@ -28,8 +28,8 @@ export interface Present {
   readonly baselinesToReview: number;
   readonly connections: Readonly<Record<string, number>>;
   readonly drills: readonly { readonly drill: string; readonly alarming: boolean; readonly lastPassedMs: number | undefined }[];
-  /** Of images that run, by severity. */
-  readonly vulnerabilities: Readonly<Record<FindingSeverity, number>>;
+  /** Of images that run, by severity; undefined: not known yet. */
+  readonly vulnerabilities: Readonly<Record<FindingSeverity, number>> | undefined;
   readonly keys: readonly { readonly name: string; readonly state: string; readonly dueAtMs: number }[];
 }
 
@@ -132,7 +132,7 @@ function show(
     series.drillAlarm.set({ drill }, alarming ? 1 : 0);
     if (lastPassedMs !== undefined) series.drillPassed.set({ drill }, lastPassedMs / 1000);
   }
-  for (const severity of FINDING_SEVERITIES) series.vulnerabilities.set({ severity }, vulnerabilities[severity]);
+  if (vulnerabilities) for (const severity of FINDING_SEVERITIES) series.vulnerabilities.set({ severity }, vulnerabilities[severity]);
   series.keyDue.reset();
   for (const { name, state, dueAtMs } of keys) series.keyDue.set({ key: name, state }, dueAtMs / 1000);
   if (census) showCensus(series, census);

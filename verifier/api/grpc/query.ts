@@ -92,7 +92,8 @@ export interface QueryServices
   readonly affected: (nodeId: string) => Promise<readonly AffectedLayer[]>;
   /** A live node's newest row; the fleet's else. */
   readonly currentNode: (row: NodeRow) => NodeRow;
-  readonly vulnerabilityStanding: () => VulnerabilityStanding;
+  /** undefined: not known yet. */
+  readonly vulnerabilityStanding: () => VulnerabilityStanding | undefined;
 }
 
 const DEFAULT_NOTIFICATIONS = 100;

@@ -6,7 +6,7 @@ import type { Committer } from "../fleet/committer.ts";
 import type { Policy, VulnerabilityAlertTerms } from "../policy/types.ts";
 import { type Alarming, alarmingOf, alarmNews, endOf, type HeldAlarm, heldAlarm, shortOf, type Told, toldBefore, toldWith } from "./alarm.ts";
 import type { ImageFinding } from "./image-findings.ts";
-import { countsOf, type ImageOverview, sumOf, type VulnerabilityCounts, type VulnerabilityOverview } from "./overview.ts";
+import { type ImageOverview, sumOf, type VulnerabilityCounts, type VulnerabilityOverview } from "./overview.ts";
 
 /** Signed reports and statements are looked up in registries first: what counts before they are there is not all. */
 const LOOKUP_MS = 120_000;
@@ -44,15 +44,15 @@ export class VulnerabilityAlarms {
   #known: ReadonlyMap<string, Known> = new Map();
   /** Of the same findings under the same terms the same is alarming. */
   readonly #alarming = new WeakMap<readonly ImageFinding[], { readonly terms: VulnerabilityAlertTerms | undefined; readonly alarming: Alarming }>();
-  #standing: VulnerabilityStanding = { counts: countsOf([]), images: 0, unscanned: 0 };
+  #standing: VulnerabilityStanding | undefined;
 
   constructor(services: VulnerabilityAlarmServices) {
     this.#services = services;
     this.#startedAtMs = services.nowMs();
   }
 
-  /** Of images that run, as {@link tick} found them last: whatever policy asks. A vulnerability counts once an image. */
-  get standing(): VulnerabilityStanding {
+  /** Of images that run, as {@link tick} found them last: whatever policy asks. A vulnerability counts once an image. undefined: they were not looked at yet, which is not that there are none. */
+  get standing(): VulnerabilityStanding | undefined {
     return this.#standing;
   }
 
