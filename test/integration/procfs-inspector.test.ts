@@ -1,10 +1,12 @@
 /** Running code read from this machine's own procfs: real processes, real mappings. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { unlinkSync } from "node:fs";
 import { copyFile, mkdtemp, readdir, readFile, readlink, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
 import { capabilityNames } from "@hullmark/proto/codec";
@@ -231,5 +233,32 @@ test("a program of a container that is never looked at is let go after a while",
     await vi.waitFor(async () => expect(await open()).toBe(0), PATIENCE);
   } finally {
     await rm(folder, { recursive: true });
+  }
+});
+
+test("a program on a file system that does not answer holds up neither this process nor a look at another container, and is told when that is gone", async () => {
+  const at = await mkdtemp(join(tmpdir(), "hullmark-silent-"));
+  const server = spawn(process.execPath, [new URL("../fakes/silent-file-system.ts", import.meta.url).pathname, at, await realpath("/bin/sleep")]);
+  children.push(server);
+  try {
+    await once(server.stdout, "data");
+    const [pid, other] = [await start(join(at, "program"), "600"), await start("/bin/sleep", "600")];
+    const inspector = new ProcfsInspector();
+    const inspect = (containerId: string, pid: number) =>
+      inspector.inspect({ containerId, pid, capabilities: [], rootDevice: undefined, overlay: undefined }, new AbortController().signal);
+    await vi.waitFor(async () => expect((await inspect("0", pid)).code.find(({ main }) => main)?.place).toBe("volume"), PATIENCE);
+    server.kill("SIGSTOP");
+    let ended = false;
+    const looking = inspect("0", pid).finally(() => {
+      ended = true;
+    });
+    await vi.waitFor(async () => expect((await inspect("1", other)).code.find(({ main }) => main)?.place).toBe("layer"), PATIENCE);
+    expect(ended).toBe(false);
+    server.kill("SIGKILL");
+    expect((await looking).code.find(({ main }) => main)?.place).not.toBe("layer");
+  } finally {
+    server.kill("SIGKILL");
+    await promisify(execFile)("umount", ["--lazy", at]).catch(() => undefined);
+    await rm(at, { recursive: true, force: true });
   }
 });

@@ -238,7 +238,9 @@ export class ProcfsInspector implements ProcessInspector {
     // Mappings alone cannot tell that the file at a path was replaced: the live inode belongs to the signature. It is looked up in the view of the
     // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
     const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : pid;
-    const live = await Promise.all(process.mappings.map(({ path }) => this.#liveInode(view, path)));
+    // One after the other: where a file system does not answer, that is one thread of this process, not all of them.
+    const live: string[] = [];
+    for (const { path } of process.mappings) live.push(await this.#liveInode(view, path));
     const inUpper = await Promise.all(process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path)));
     const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}|${process.capabilities}`, "base64");
     if (before?.signature === signature && !before.unread) return before;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <array>
@@ -37,6 +38,16 @@ bool IsId(std::string_view text) {
 }
 
 }  // namespace
+
+bool StatKnown(int directory, const char* name, struct stat* st) {
+  struct statx known;
+  if (::statx(directory, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &known) != 0) return false;
+  *st = {};
+  st->st_dev = makedev(known.stx_dev_major, known.stx_dev_minor);
+  st->st_ino = known.stx_ino;
+  st->st_mode = known.stx_mode;
+  return true;
+}
 
 ProcessDir::ProcessDir(pid_t pid) {
   char path[32];
@@ -90,7 +101,7 @@ std::optional<Stat> ProcessDir::ReadStat() const {
 std::shared_ptr<const Executable> ProcessDir::ReadExecutable() const {
   auto path = Link("exe");
   struct stat st;
-  if (!path || ::fstatat(fd_.get(), "exe", &st, 0) != 0) return nullptr;
+  if (!path || !StatKnown(fd_.get(), "exe", &st)) return nullptr;
   auto exe = std::make_shared<Executable>();
   // A name may end so by itself: the link count decides.
   if (path->ends_with(kDeleted)) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -12,6 +13,10 @@
 namespace hullmark::process {
 
 constexpr size_t kMaxCgroupBytes = 16384;  // of /proc/PID/cgroup: 14 lines of a path each
+
+// What the kernel knows of a file without asking its file system, which may never answer (FUSE, a network's). `name` below `directory`,
+// links followed; "" is `directory` itself. False: errno says why.
+bool StatKnown(int directory, const char* name, struct stat* st);
 
 // The program that a process runs, as /proc/PID/exe tells it.
 struct Executable {

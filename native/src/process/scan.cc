@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,12 +26,27 @@ constexpr std::string_view kDeleted = " (deleted)";
 
 void Append(std::string& signature, uint64_t value) { signature.append(reinterpret_cast<const char*>(&value), sizeof value); }
 
-void AppendStat(std::string& signature, int directory, const char* path, int flags) {
-  struct stat st {};
-  if (::fstatat(directory, path, &st, flags) != 0) st = {};
+void AppendStat(std::string& signature, const struct stat& st) {
   Append(signature, st.st_dev);
   Append(signature, st.st_ino);
   Append(signature, st.st_mode & S_IFMT);
+}
+
+// What a path shows now, all zero where it shows nothing. False: only its file system could tell, and may never answer.
+bool StatCached(int directory, const char* path, struct stat* st) {
+  struct open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_CACHED;
+  *st = {};
+  const UniqueFd file(static_cast<int>(::syscall(SYS_openat2, directory, path, &how, sizeof how)));
+  if (file) {
+    if (!StatKnown(file.get(), "", st)) *st = {};
+    return true;
+  }
+  if (errno == EAGAIN) return false;
+  // Before Linux 5.12, or kept from it by a seccomp filter: nothing asks the cache alone.
+  if ((errno == EINVAL || errno == ENOSYS || errno == EPERM) && ::fstatat(directory, path, st, 0) != 0) *st = {};
+  return true;
 }
 
 // The part of a line of maps that names the file: `major:minor inode path`. Empty: not an executable mapping of a file.
@@ -85,7 +102,9 @@ std::optional<tree::Digest> CodeSignature(pid_t pid, pid_t view, const std::stri
   const UniqueFd root(viewer ? ::openat(viewer.fd(), "root", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1);
   std::string signature;
   Append(signature, stat->start_ticks);
-  AppendStat(signature, dir.fd(), "exe", 0);
+  struct stat st {};
+  if (!StatKnown(dir.fd(), "exe", &st)) st = {};
+  AppendStat(signature, st);
   signature.append(dir.Link("exe").value_or(""));
   size_t files = 0;
   std::string_view last;
@@ -100,8 +119,11 @@ std::optional<tree::Digest> CodeSignature(pid_t pid, pid_t view, const std::stri
     std::string path(file.substr(file.find('/')));
     if (path.ends_with(kDeleted)) continue;
     // Relative: the leading slash would leave the container's root.
-    AppendStat(signature, root.get(), path.c_str() + path.find_first_not_of('/'), 0);
-    if (!upper.empty()) AppendStat(signature, AT_FDCWD, (upper + path).c_str(), AT_SYMLINK_NOFOLLOW);
+    if (!StatCached(root.get(), path.c_str() + path.find_first_not_of('/'), &st)) return std::nullopt;
+    AppendStat(signature, st);
+    if (upper.empty()) continue;
+    if (::fstatat(AT_FDCWD, (upper + path).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) st = {};
+    AppendStat(signature, st);
   }
   return tree::Sha256Of(signature.data(), signature.size());
 }

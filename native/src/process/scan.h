@@ -21,8 +21,9 @@ struct Listed {
 std::vector<Listed> ListProcesses();
 
 // SHA-256 of all that decides what a process runs, to compare with that of another time: its program, each file that it maps executable,
-// and what the paths of those files show now, in the view of `view` and in the directory `upper` (empty: none). Nothing: gone, or more
-// than is looked at here (1 MiB of mappings, 512 files), so it must be read in full. The workload controls the mappings and paths.
+// and what the paths of those files show now, in the view of `view` and in the directory `upper` (empty: none). Nothing: gone, more than
+// is looked at here (1 MiB of mappings, 512 files), or not to be told without asking a file system, so it must be read in full. The workload
+// controls the mappings, the paths and what they lie on: it waits for none of their file systems.
 std::optional<tree::Digest> CodeSignature(pid_t pid, pid_t view, const std::string& upper);
 
 }  // namespace hullmark::process
