@@ -11,6 +11,7 @@ export interface ListedProcess {
 
 interface ProcessAddon {
   listProcesses(): ListedProcess[];
+  processRoot(pid: number): string | undefined;
   codeSignature(pid: number, view: number, upper: string): Buffer | undefined;
 }
 
@@ -23,11 +24,19 @@ export function listProcesses(): readonly ListedProcess[] {
 }
 
 /**
+ * Which directory is the root of a process: equal strings are the same one. Waits for no file system: a root may lie on one that does not answer.
+ * @returns `?` where it is shown to nobody but its owner; undefined: the process is gone
+ */
+export function processRoot(pid: number): string | undefined {
+  return (loadAddon() as ProcessAddon).processRoot(pid);
+}
+
+/**
  * SHA-256 of all that decides what a process runs, to be compared with an earlier answer: its program, each file that it maps executable, and what the
  * paths of those files show now. The workload controls mappings and paths.
  * @param view process in whose root the paths are looked up
  * @param upper directory in which they are looked up as well; empty: none
- * @returns undefined: gone, or too much (1 MiB of mappings, 512 files), so that it must be read in full
+ * @returns undefined: gone, too much (1 MiB of mappings, 512 files), or not known without asking a file system, so that it must be read in full
  */
 export function codeSignature(pid: number, view: number, upper: string): Buffer | undefined {
   return (loadAddon() as ProcessAddon).codeSignature(pid, view, upper);

@@ -2,8 +2,8 @@
  * Containers that the runtime does not tell of: started in another of containerd's namespaces, by another engine, or by hand. They are found by what the
  * kernel tells of their processes: a container's cgroup, or a mount namespace whose root is not the node's.
  */
-import { readFileSync, statSync } from "node:fs";
-import { type ListedProcess, listProcesses } from "@hullmark/native";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { type ListedProcess, listProcesses, processRoot } from "@hullmark/native";
 import { statField } from "../../core/process-stat.ts";
 import type { ContainerFacts } from "../../ports/container-runtime.ts";
 
@@ -11,7 +11,11 @@ import type { ContainerFacts } from "../../ports/container-runtime.ts";
 const TICKS_PER_SECOND = 100;
 
 /** kthreadd's root is the node's, also seen from a pod, and unlike the first process's may be looked at everywhere. */
-const NODE_ROOT = "/proc/2/root/";
+const KTHREADD = 2;
+
+/** Of the arguments, and of the variables, of a process: it chooses how long they are, without end and at no cost of its own (`PR_SET_MM_MAP`). */
+const MAX_WORDS_BYTES = 65_536;
+const MAX_WORDS = 1024;
 
 /** First process of each container, by an id: the cgroup's 64 hex digits, or `mnt-` and the number of the mount namespace. */
 export type Seen = ReadonlyMap<string, ListedProcess>;
@@ -102,12 +106,8 @@ function idOf({ containerId, mountNamespace }: ListedProcess): string {
 }
 
 function hasOtherRoot(pid: number): boolean {
-  try {
-    const [own, nodes] = [statSync(`/proc/${pid}/root/`), statSync(NODE_ROOT)];
-    return own.dev !== nodes.dev || own.ino !== nodes.ino;
-  } catch {
-    return false;
-  }
+  const root = processRoot(pid);
+  return root !== undefined && root !== processRoot(KTHREADD);
 }
 
 /** /proc/PID/stat, field 22: clock ticks since boot. @throws the system's error */
@@ -117,7 +117,15 @@ function startedAtMs(pid: number): number {
   return Math.round((boot + ticks / TICKS_PER_SECOND) * 1000);
 }
 
-/** The process controls them: bounded. */
+/** The process controls them. @throws the system's error */
 function words(pid: number, file: "cmdline" | "environ"): string[] {
-  return readFileSync(`/proc/${pid}/${file}`, "utf8").slice(0, 65_536).split("\0").slice(0, -1).slice(0, 1_024);
+  const bytes = Buffer.alloc(MAX_WORDS_BYTES);
+  const opened = openSync(`/proc/${pid}/${file}`, "r");
+  try {
+    let length = 0;
+    for (let got = -1; got !== 0 && length < bytes.length; length += got) got = readSync(opened, bytes, length, bytes.length - length, null);
+    return bytes.toString("utf8", 0, length).split("\0").slice(0, -1).slice(0, MAX_WORDS);
+  } finally {
+    closeSync(opened);
+  }
 }

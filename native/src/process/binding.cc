@@ -35,10 +35,17 @@ Napi::Value Signature(const Napi::CallbackInfo& info) {
   return Napi::Buffer<uint8_t>::Copy(info.Env(), signature->data(), signature->size());
 }
 
+Napi::Value Root(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (pid)");
+  const auto root = RootOf(info[0].As<Napi::Number>().Int32Value());
+  return root ? Napi::String::New(info.Env(), *root) : info.Env().Undefined();
+}
+
 }  // namespace
 
 void Init(Napi::Env env, Napi::Object exports) {
   exports.Set("listProcesses", Napi::Function::New(env, List, "listProcesses"));
+  exports.Set("processRoot", Napi::Function::New(env, Root, "processRoot"));
   exports.Set("codeSignature", Napi::Function::New(env, Signature, "codeSignature"));
 }
 

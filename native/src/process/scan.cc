@@ -93,6 +93,15 @@ std::vector<Listed> ListProcesses() {
   return list;
 }
 
+std::optional<std::string> RootOf(pid_t pid) {
+  const ProcessDir dir(pid);
+  if (!dir) return std::nullopt;
+  struct stat st;
+  if (StatKnown(dir.fd(), "root", &st)) return std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino);
+  if (errno == ENOENT || errno == ESRCH) return std::nullopt;
+  return "?";
+}
+
 std::optional<tree::Digest> CodeSignature(pid_t pid, pid_t view, const std::string& upper) {
   const ProcessDir dir(pid);
   const auto maps = dir ? dir.Read("maps", kMaxMapsBytes) : std::nullopt;

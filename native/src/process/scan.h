@@ -26,4 +26,8 @@ std::vector<Listed> ListProcesses();
 // controls the mappings, the paths and what they lie on: it waits for none of their file systems.
 std::optional<tree::Digest> CodeSignature(pid_t pid, pid_t view, const std::string& upper);
 
+// Device and inode of the directory that is the root of a process, as the kernel knows them: it waits for no file system. "?": it is shown to
+// nobody but its owner, as a FUSE file system's may be. Nothing: gone.
+std::optional<std::string> RootOf(pid_t pid);
+
 }  // namespace hullmark::process
