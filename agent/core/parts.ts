@@ -155,8 +155,14 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
   // runtime's own, the container's root lies in it too, with what was mounted there before: the same as is told at its place.
   const shown = told.filter(({ options }) => options.some((option) => PROPAGATING.has(option))).map(({ destination }) => `${destination.replace(/\/+$/, "")}/`);
   const isBelow = (name: string): boolean => shown.some((below) => name.startsWith(below));
-  const elsewhere = new Set(points.filter(({ destination }) => !isBelow(utf8(destination))).map(mountIdentity));
-  const isOfNode = (each: MountPoint, name: string): boolean => isBelow(name) && (each.propagated === true || elsewhere.has(mountIdentity(each)));
+  const elsewhere = Map.groupBy(
+    points.filter(({ destination }) => !isBelow(utf8(destination))),
+    mountIdentity,
+  );
+  // By the same path below that root: under any other, whoever is in the container has mounted it there.
+  const isOfOwnRoot = (each: MountPoint): boolean =>
+    elsewhere.get(mountIdentity(each))?.some(({ destination }) => each.destination.endsWith(destination)) === true;
+  const isOfNode = (each: MountPoint, name: string): boolean => isBelow(name) && (each.propagated === true || isOfOwnRoot(each));
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);

@@ -10,7 +10,7 @@ export interface MountPoint {
   readonly root: string;
   readonly source: string;
   readonly options: readonly string[];
-  /** The kernel brought it here from another mount namespace, or from a mount that comes from one (`master:` of mountinfo). */
+  /** The kernel brought it here from the node: it has a master (`master:` of mountinfo), and the runtime sees the same mount. */
   readonly propagated?: boolean;
   /** Something else than what was mounted there when the container was first looked at. */
   readonly replaced?: boolean;

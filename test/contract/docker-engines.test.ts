@@ -86,6 +86,8 @@ describe.each(Object.entries(ENGINES))("Docker Engine %s", (_, of) => {
       ["undeclared-mount /data/own/rootfs/proc"],
     ]);
     expect(appeared("rslave", again("/usr/proc"))).toEqual(["undeclared-mount /usr/proc"]);
+    // Bound over something of the node by whoever is in there.
+    for (const place of ["/data/etc", "/data/own/rootfs/process"]) expect(appeared("rslave", again(place))).toEqual([`undeclared-mount ${place}`]);
     // Mounted in there by whoever is in there.
     expect(appeared("rslave", netns("/data/netns/cni-1", ""))).toEqual(["undeclared-mount /data/netns/cni-1"]);
     for (const place of ["/data", "/database", "/usr/lib"]) expect(appeared("rslave", netns(place))).toEqual([`undeclared-mount ${place}`]);

@@ -1,5 +1,5 @@
 /** Where a container's files lie, from mountinfo in a procfs of the test's own and directories as the engine makes them. */
-import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MountInfoRootFilesystem } from "@hullmark/agent/adapters/rootfs/mountinfo-root";
@@ -204,6 +204,27 @@ describe("a container that changed its root before it was looked at", () => {
     const settled = await root.layout(7, GIVEN);
     expect(settled).toMatchObject({ kind: "overlay" });
     expect(settled).not.toHaveProperty("unproven");
+  });
+
+  it("has of the node what the runtime sees mounted too, whatever has been made a slave in the container", async () => {
+    outside();
+    const [given, shown] = [`110 100 0:60 /sub /host rw master:7 - tmpfs node rw`, `111 110 0:61 / /host/volume rw master:8 - tmpfs node rw`];
+    const nodes = readFileSync(join(directory, "proc/3/mountinfo"), "latin1");
+    writeFileSync(
+      join(directory, "proc/3/mountinfo"),
+      `${nodes}60 1 0:60 / /srv rw shared:7 - tmpfs node rw\n61 60 0:61 / /srv/sub/volume rw shared:8 - tmpfs node rw\n`,
+    );
+    // A bind of what lies in the directory itself, and a filesystem of their own whose peer lives on in another mount namespace.
+    const own = ["112 110 0:60 /sub/a /host/b rw master:7 - tmpfs node rw", "113 110 0:62 / /host/c rw master:9 - tmpfs evil rw"];
+    write(7, given, shown, ...own);
+    const layout = await open().layout(7, GIVEN);
+    const told = layout.kind === "gone" ? [] : layout.mounts;
+    expect(told.map(({ destination, propagated }) => [destination, propagated])).toEqual([
+      ["/host", false],
+      ["/host/volume", true],
+      ["/host/b", false],
+      ["/host/c", false],
+    ]);
   });
 
   it("is found by an absolute path in the runtime's own view", async () => {

@@ -7,6 +7,7 @@ import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { deviceName } from "../../core/device-name.ts";
+import { mountIdentity } from "../../core/first-mounts.ts";
 import { assertMountInfoLength, type MountInfo, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
 import { parentPid } from "../../core/process-stat.ts";
 import { BUILT_IN_PATHS, openSystemPaths } from "../../core/system-paths.ts";
@@ -62,11 +63,12 @@ export class MountInfoRootFilesystem implements RootFilesystem {
   }
 
   async #parsed(pid: number, text: string, given: GivenRoot | undefined): Promise<RootLayout> {
-    const mounts = parseMountInfo(text);
+    const parsed = parseMountInfo(text);
     const presentPath = `${this.#proc}/${pid}/root`;
     const present = await stat(presentPath, { bigint: true }).catch(ignoreGone);
     if (!present) return { kind: "gone" };
     const runtime = given && (await this.#given(pid, given));
+    const mounts = this.#heldAgainstNode(parsed, pid, runtime?.seenBy ?? INIT);
     const device = deviceName(Number(runtime?.dev ?? present.dev));
     const same = runtime !== undefined && runtime.dev === present.dev && runtime.ino === present.ino;
     // Options of an overlay are those of the mount with this device, whatever is mounted before or over it.
@@ -83,6 +85,27 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     return { ...truly, readOnly: undefined, mounts: mounts.map((each) => (each === root ? { ...each, source: "another root" } : each)) };
   }
 
+  /**
+   * That a mount has a master is no proof: whoever mounts in a container makes a slave of what he has mounted himself. What came from the node is among what the runtime sees.
+   * @param seenBy a process in the runtime's mount namespace
+   */
+  #heldAgainstNode(mounts: readonly MountInfo[], pid: number, seenBy: number): readonly MountInfo[] {
+    if (!mounts.some(isShown)) return mounts;
+    const nodes = this.#identities(seenBy);
+    const foreign = new Set(mounts.filter((each) => isShown(each) && !nodes.has(mountIdentity(each))));
+    if (foreign.size === 0) return mounts;
+    // What was unmounted on the node in between has gone here as well.
+    const present = this.#identities(pid);
+    return mounts
+      .filter((each) => !foreign.has(each) || present.has(mountIdentity(each)))
+      .map((each) => (foreign.has(each) ? { ...each, propagated: false } : each));
+  }
+
+  #identities(pid: number): ReadonlySet<string> {
+    const seen = this.#read(pid);
+    return new Set(parseMountInfo(seen ? textOf(seen) : "").map(mountIdentity));
+  }
+
   /** The directory that the runtime made the root of, as the runtime's own process beside the container sees it. */
   async #given(pid: number, { containerId, path }: GivenRoot) {
     try {
@@ -95,6 +118,14 @@ export class MountInfoRootFilesystem implements RootFilesystem {
       return undefined;
     }
   }
+}
+
+/** Its mounts are the node's. */
+const INIT = 1;
+
+/** Of what lies below its root: that one often comes from the node's mounts too. */
+function isShown({ propagated, destination }: MountInfo): boolean {
+  return propagated === true && destination !== "/";
 }
 
 const NO_MOUNT: MountInfo = { mountId: 0, destination: "/", type: "", device: "", root: "/", source: "", options: [], superOptions: "" };
