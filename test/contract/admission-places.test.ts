@@ -1,4 +1,6 @@
 /** Places for questions at the webhook: whoever asks from one address leaves others half of them. */
+import { once } from "node:events";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { buildAdmissionServer } from "@hullmark/verifier/api/admission/server";
 import { expect, test } from "vitest";
 
@@ -12,7 +14,12 @@ const review = (uid: string) => ({
   },
 });
 
-test("one address takes half of them at most, and what it gives back is there again", async () => {
+interface Asked {
+  readonly asked: PromiseWithResolvers<never>[];
+  readonly server: ReturnType<typeof buildAdmissionServer>;
+}
+
+function open(): Asked {
   const asked: PromiseWithResolvers<never>[] = [];
   const server = buildAdmissionServer({
     service: {
@@ -24,6 +31,11 @@ test("one address takes half of them at most, and what it gives back is there ag
     },
     ...{ certificateChain: undefined, privateKey: undefined, clientCa: undefined, onError: () => {} },
   } as unknown as Parameters<typeof buildAdmissionServer>[0]);
+  return { asked, server };
+}
+
+test("one address takes half of them at most, and what it gives back is there again", async () => {
+  const { asked, server } = open();
   const ask = (remoteAddress: string) => server.inject({ method: "POST", url: "/admission/ignore", payload: review(`u${asked.length}`), remoteAddress });
   const waiting = Array.from({ length: 256 }, () => ask("192.0.2.1"));
   await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(256);
@@ -37,4 +49,44 @@ test("one address takes half of them at most, and what it gives back is there ag
   for (const { reject } of asked) reject(new Error("over"));
   await Promise.all([...waiting, ...others, again]);
   await server.close();
+});
+
+test("before anything is read there is room for all that is said, for one address half of it", async () => {
+  const { asked, server } = open();
+  const large = { ...review("u"), padding: "x".repeat(8_000_000) };
+  const ask = (remoteAddress: string, payload: object, headers = {}) =>
+    server.inject({ method: "POST", url: "/admission/ignore", payload, headers, remoteAddress });
+  const waiting = Array.from({ length: 4 }, () => ask("192.0.2.1", large));
+  await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(4);
+  expect((await ask("192.0.2.1", large)).statusCode).toBe(503);
+  const other = ask("192.0.2.2", large);
+  await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(5);
+  // Nor is anything read of which nobody says how much it is.
+  expect((await ask("192.0.2.3", review("u"), { "transfer-encoding": "chunked" })).statusCode).toBe(411);
+  asked[0]?.reject(new Error("over"));
+  expect((await waiting[0])?.statusCode).toBe(500);
+  const again = ask("192.0.2.1", large);
+  await expect.poll(() => asked.length, { timeout: 30_000 }).toBe(6);
+  for (const { reject } of asked) reject(new Error("over"));
+  await Promise.all([...waiting, other, again]);
+  await server.close();
+});
+
+test("one address has a quarter of the connections at most", async () => {
+  const { server } = open();
+  await server.listen({ host: "0.0.0.0", port: 0 });
+  const { port } = server.server.address() as AddressInfo;
+  let closed = 0;
+  const connectFrom = async (localAddress: string): Promise<Socket> => {
+    const socket = connect({ host: "127.0.0.1", port, localAddress });
+    socket.on("error", () => undefined).once("close", () => closed++);
+    await once(socket, "connect");
+    return socket;
+  };
+  const sockets = await Promise.all(Array.from({ length: 1025 }, () => connectFrom("127.0.0.1")));
+  await expect.poll(() => closed, { timeout: 30_000 }).toBe(1);
+  sockets.push(await connectFrom("127.0.0.2"));
+  for (const socket of sockets) socket.destroy();
+  await server.close();
+  expect(closed).toBeGreaterThan(1);
 });

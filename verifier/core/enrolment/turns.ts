@@ -15,16 +15,16 @@ export class Turns {
     this.#limits = limits;
   }
 
-  /** @param peer address and port, as the transport tells them @returns gives it back, to be called once; undefined: all are taken */
-  take(peer: string): (() => void) | undefined {
+  /** @param peer address and port, as the transport tells them @param size how much of the bounds it takes, ≥ 0 @returns gives it back, to be called once; undefined: too much is taken */
+  take(peer: string, size = 1): (() => void) | undefined {
     const network = networkOf(peer);
     const own = this.#ofNetwork.get(network) ?? 0;
-    if (this.#taken >= this.#limits.all || own >= this.#limits.ofAddress) return undefined;
-    this.#taken++;
-    this.#ofNetwork.set(network, own + 1);
+    if (this.#taken + size > this.#limits.all || own + size > this.#limits.ofAddress) return undefined;
+    this.#taken += size;
+    this.#ofNetwork.set(network, own + size);
     return () => {
-      this.#taken--;
-      const left = (this.#ofNetwork.get(network) ?? 1) - 1;
+      this.#taken -= size;
+      const left = (this.#ofNetwork.get(network) ?? size) - size;
       if (left > 0) this.#ofNetwork.set(network, left);
       else this.#ofNetwork.delete(network);
     };
