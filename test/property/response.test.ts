@@ -7,6 +7,7 @@ import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
 import { type AlarmFacts, BREAKING, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/verifier/core/response/alarm";
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
+import { isCaptureOver } from "@hullmark/verifier/core/response/capture-first";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { ActionHistory } from "@hullmark/verifier/core/response/history";
@@ -862,4 +863,10 @@ describe("the page of the breaker", () => {
     expect(nextAlarm(quiet, facts(), T0 + QUIET_MS).open).toBe(false);
     expect(nextAlarm(quiet, facts(), T0 - HOUR_MS).quietSinceMs).toBe(T0 - HOUR_MS);
   });
+});
+
+test("a node that is to capture is waited for as long as policy says, also where the clock is set back meanwhile", () => {
+  const row = { capturing: { id: Buffer.alloc(16), sinceMs: T0, untilMs: T0 + 60_000 } };
+  const over = (passedMs: number) => isCaptureOver(row, T0 + passedMs);
+  expect([0, 59_999, 60_000, HOUR_MS, -1000, -HOUR_MS].map(over)).toEqual([false, false, true, true, false, true]);
 });

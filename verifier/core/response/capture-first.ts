@@ -38,9 +38,13 @@ export function capturing(row: ActionRow, id: Buffer, patienceMs: number, nowMs:
   return { ...row, state: ActionState.CAPTURING, capturing: { id, sinceMs: nowMs, untilMs: nowMs + patienceMs } };
 }
 
-/** Whether nothing is waited for any more. */
-export function isCaptureOver({ capture, captureMissed, capturing: asked }: ActionRow, nowMs: number): boolean {
-  return capture !== undefined || captureMissed !== undefined || (asked?.untilMs ?? 0) <= nowMs;
+/** Whether nothing is waited for any more. A clock that was set back since lengthens no wait. */
+export function isCaptureOver(
+  { capture, captureMissed, capturing: asked }: Pick<ActionRow, "capture" | "captureMissed" | "capturing">,
+  nowMs: number,
+): boolean {
+  if (capture !== undefined || captureMissed !== undefined || !asked) return true;
+  return Math.abs(nowMs - asked.sinceMs) >= asked.untilMs - asked.sinceMs;
 }
 
 /** What the node told, on the row; undefined: it says nothing new. */
