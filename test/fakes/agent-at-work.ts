@@ -36,8 +36,8 @@ export const PATIENT = { timeout: 180_000, interval: 300 };
 export interface AgentAtWorkOptions {
   /** Socket of a Docker Engine; without one the node is `runtime-unreachable`. */
   readonly dockerSocket?: string;
-  /** Of the node's certificates, 1 to 60: a new one is asked for after two thirds. */
-  readonly certificateMinutes?: number;
+  /** Of the node's certificates, an hour where nothing is said: a new one is asked for after two thirds. */
+  readonly certificateSeconds?: number | undefined;
 }
 
 export class AgentAtWork {
@@ -52,13 +52,13 @@ export class AgentAtWork {
   }
 
   /** A TPM that has measured a boot, a verifier that trusts it at first sight and wants Secure Boot, and the agent, which need not be known yet on return. */
-  static async start({ dockerSocket, certificateMinutes = 60 }: AgentAtWorkOptions = {}): Promise<AgentAtWork> {
+  static async start({ dockerSocket, certificateSeconds }: AgentAtWorkOptions = {}): Promise<AgentAtWork> {
     const scene = new AgentAtWork(await Swtpm.start({ withoutEkCertificate: true }));
     try {
       await boot(scene.tpm.tcti, linuxBoot());
       const { verifier } = scene;
-      const enrolment = `enrolment: { mode: tofu, acceptWithoutCertificate: true, certificateMinutes: ${certificateMinutes} }`;
-      await verifier.start(`${enrolment}\npolicyFile: ${verifier.policy(POLICY)}`);
+      const enrolment = `enrolment: { mode: tofu, acceptWithoutCertificate: true }`;
+      await verifier.start(`${enrolment}\npolicyFile: ${verifier.policy(POLICY)}`, undefined, certificateSeconds);
       const { mainPort, enrolmentPort } = verifier.running ?? {};
       const file = scene.#file.bind(scene);
       file(

@@ -15,18 +15,39 @@ import { type RunningVerifier, startVerifier } from "@hullmark/verifier/verifier
 import { pino } from "pino";
 import { Attester, type AttesterOptions } from "./attester.ts";
 
+interface Timer {
+  readonly dueMs: number;
+  fire(): void;
+}
+
 /** Real timers; the time of day can be pushed forward. */
 export class ShiftedClock implements Clock {
   shiftMs = 0;
+  readonly #timers = new Set<Timer>();
 
   nowMs(): number {
     return Date.now() + this.shiftMs;
   }
 
   after(delayMs: number, run: () => void): () => void {
-    const timer = setTimeout(run, delayMs);
-    timer.unref();
-    return () => clearTimeout(timer);
+    const cancel = (): void => {
+      clearTimeout(timeout);
+      this.#timers.delete(timer);
+    };
+    const fire = (): void => {
+      cancel();
+      run();
+    };
+    const timer: Timer = { dueMs: this.nowMs() + delayMs, fire };
+    const timeout = setTimeout(fire, delayMs).unref();
+    this.#timers.add(timer);
+    return cancel;
+  }
+
+  /** Pushes the time of day forward, and what waits for a time until then goes off at once. */
+  pass(ms: number): void {
+    this.shiftMs += ms;
+    for (const timer of [...this.#timers]) if (timer.dueMs <= this.nowMs() && this.#timers.has(timer)) timer.fire();
   }
 }
 
@@ -44,8 +65,8 @@ export class TestVerifier {
     this.region = region;
   }
 
-  /** @param more lines of configuration @param dashboardDirectory where the dashboard's files are */
-  async start(more = "", dashboardDirectory?: string): Promise<this> {
+  /** @param more lines of configuration @param dashboardDirectory where the dashboard's files are @param certificateSeconds of nodes' certificates, where it is less than the configuration takes */
+  async start(more = "", dashboardDirectory?: string, certificateSeconds?: number): Promise<this> {
     const text = `
 stateDirectory: ${join(this.directory, "state")}
 verifierId: v1
@@ -55,7 +76,9 @@ ${more || "enrolment: { mode: tofu, acceptWithoutCertificate: true }"}
 ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"] }'}
 `;
     const dashboard = dashboardDirectory === undefined ? {} : { dashboardDirectory };
-    this.running = await startVerifier({ config: parseConfig(text, "test"), clock: this.clock, logger: this.logger, environment: {}, ...dashboard });
+    const config = parseConfig(text, "test");
+    if (certificateSeconds !== undefined) config.enrolment.certificateMinutes = certificateSeconds / 60;
+    this.running = await startVerifier({ config, clock: this.clock, logger: this.logger, environment: {}, ...dashboard });
     return this;
   }
 

@@ -27,7 +27,7 @@ async function working(options: AgentAtWorkOptions = {}): Promise<AgentAtWork> {
 }
 
 test("the verifier's CA is replaced under it by the commands of the runbook: it learns the new root, and neither enrols as another nor leaves a time unproven", async () => {
-  const at = await working({ certificateMinutes: 1 });
+  const at = await working({ certificateSeconds: 15 });
   const hullmark = async (...args: string[]) => {
     const { code, out, err } = await runHullmark(["--config", join(at.verifier.directory, "state/admin/config.yaml"), ...args]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
