@@ -6,6 +6,7 @@ import { type Baseline, type BaselineReportRow, Query } from "@hullmark/proto/v1
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
+import type { Called } from "../kubectl/invocation.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
@@ -114,17 +115,17 @@ function misuseOf(pool: string | undefined, { node, pcrs, files, workload, since
 }
 
 async function proposePool(
-  { channel, signal, print }: Asking,
+  { channel, signal, print, command }: Asking,
   pool: string,
   { node = [], pcrs = [0, 2, 4, 7], files = false, owner = "", reason }: ProposeFlags,
 ) {
   const { id } = await channel.client(Admin).proposeBaseline({ pool, nodes: [...node], pcrs: [...pcrs], files, owner, reason }, { signal });
-  print(proposedText(id));
+  print(proposedText(id, command));
   return EXIT.clean;
 }
 
 async function proposeWorkload(asking: Asking, { workload = "", since = 7 * 86_400, owner = "", reason }: ProposeFlags) {
-  const { channel, signal, print } = asking;
+  const { channel, signal, print, command } = asking;
   const { id, leftOut, moreLeftOut } = await channel.client(Admin).proposeBaseline({ workload, sinceSeconds: since, owner, reason }, { signal });
   const row = (await fetchAll(asking)).find((each) => each.id === id);
   const learned = (row?.paths ?? []).map((path) => [
@@ -136,12 +137,12 @@ async function proposeWorkload(asking: Asking, { workload = "", since = 7 * 86_4
   print(table(["CLASS", "MAY CHANGE", "SEEN", "WHERE"], learned));
   for (const each of leftOut) print(`not proposed: ${each.path}: ${each.why}\n`);
   if (moreLeftOut > 0) print(`not proposed: ${moreLeftOut} more\n`);
-  print(proposedText(id));
+  print(proposedText(id, command));
   return EXIT.clean;
 }
 
-function proposedText(id: string): string {
-  return `proposed ${printable(id, 100)}: somebody else approves it after \`hullmark baseline diff ${printable(id, 100)}\`\n`;
+function proposedText(id: string, command: Called): string {
+  return `proposed ${printable(id, 100)}: somebody else approves it after \`${command} baseline diff ${printable(id, 100)}\`\n`;
 }
 
 function diffCommand(): Command {

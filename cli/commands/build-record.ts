@@ -1,4 +1,5 @@
 /** `hullmark build-record -- COMMAND`: runs a build step and writes down what went into it, as SLSA provenance v1 for `hullmark attest`. */
+
 import { execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readFile, stat, writeFile } from "node:fs/promises";
@@ -7,6 +8,7 @@ import { join, relative, resolve } from "node:path";
 import { promisify } from "node:util";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
+import { type Called, calledAs } from "../kubectl/invocation.ts";
 import { LOCK_FILES, MAX_LOCK_BYTES, type Material, materialsOf } from "../record/lock-files.ts";
 import { type BuildPrivileges, privilegesOf } from "../record/privileges.ts";
 import { redactor } from "../record/redact.ts";
@@ -47,10 +49,10 @@ export function buildRecordCommand(io: CommandIo = processIo()): Command {
     .option("--approval <text>", "who approved, and where that is to be read; may be repeated", repeated)
     .option("-C, --directory <dir>", "where the sources and lock files are, and where the command runs", ".")
     .option("--allow-changed", "record a build of sources that differ from their commit (no commit is recorded then)")
-    .action((words: string[], flags: BuildRecordFlags) => outcome(io, () => record(io, words, flags)));
+    .action((words: string[], flags: BuildRecordFlags, command: Command) => outcome(io, () => record(io, words, flags, calledAs(command))));
 }
 
-async function record(io: CommandIo, words: readonly string[], flags: BuildRecordFlags): Promise<0 | 1> {
+async function record(io: CommandIo, words: readonly string[], flags: BuildRecordFlags, called: Called): Promise<0 | 1> {
   const { text, words: redactWords, variable } = redactor(io.env, flags.secret ?? []);
   const bases = (flags.base ?? []).map(readBase);
   if (!isUri(flags.builder)) throw new SigningError("USAGE", `--builder ${JSON.stringify(flags.builder)}: want a URI`);
@@ -81,7 +83,7 @@ async function record(io: CommandIo, words: readonly string[], flags: BuildRecor
     throw new SigningError("FILE", `${flags.out} cannot be written`, { cause });
   }
   io.out(
-    `${printable(`${flags.out}: ${materials.length} materials; attest it: hullmark attest IMAGE --predicate ${flags.out} --type slsaprovenance1 --key KEY`, 4096)}\n`,
+    `${printable(`${flags.out}: ${materials.length} materials; attest it: ${called} attest IMAGE --predicate ${flags.out} --type slsaprovenance1 --key KEY`, 4096)}\n`,
   );
   return 0;
 }

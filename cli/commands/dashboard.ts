@@ -1,8 +1,10 @@
 /** `hullmark dashboard`: the way into the verifier's page for a browser. */
+
 import { Admin } from "@hullmark/proto/v1/admin";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
-import { ask, contextOf, isPlugin } from "../connection/run.ts";
+import { ask, contextOf } from "../connection/run.ts";
+import { isPlugin } from "../kubectl/invocation.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { toMs } from "../output/words.ts";

@@ -72,7 +72,7 @@ function lsCommand(): Command {
         const namespace = options.container === undefined ? asking.namespace : undefined;
         const { drifts, unknown, elsewhere } = await listDrift({ ...asking, namespace }, options);
         const open = drifts.filter(isOpen);
-        if (options.output === "sarif") print(sarifLog(driftCategory(options, namespace), driftFindings(drifts)));
+        if (options.output === "sarif") print(sarifLog(driftCategory(options, namespace), driftFindings(drifts, asking.command)));
         else if (isData(options.output)) print(serialize(options.output, { drifts: drifts.map(driftView), containersUnknown: unknown }));
         else {
           const wide = options.output === "wide";
@@ -143,7 +143,7 @@ function showCommand(): Command {
     .addHelpText("after", EXITS)
     .action(async (id: string, { output }: { output: ReportFormat }, command: Command) =>
       one(command, id, async (drift, asking) => {
-        if (output === "sarif") return sarifLog(`drift/${drift.id}`, driftFindings([drift]));
+        if (output === "sarif") return sarifLog(`drift/${drift.id}`, driftFindings([drift], asking.command));
         return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift, await fetchActionsOf(drift, asking), asking.command);
       }),
     );
@@ -187,7 +187,7 @@ function explainCommand(): Command {
     .addHelpText("after", EXITS)
     .action(async (id: string, { output }: { output: Format }, command: Command) =>
       one(command, id, async (drift, asking, rule) => {
-        const explanation = explain(drift, (await fetchActionsOf(drift, asking)).toReversed(), asking.nowMs, rule);
+        const explanation = explain(drift, (await fetchActionsOf(drift, asking)).toReversed(), asking.nowMs, rule, asking.command);
         return isData(output) ? serialize(output, { ...driftView(drift), explanation }) : explanationPage(drift, explanation, asking.command);
       }),
     );

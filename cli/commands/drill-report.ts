@@ -22,10 +22,10 @@ export function drillReportCommand(): Command {
       "\nExit: 0 all well, 1 a drill failed, never ended or is overdue, 2 usage, 3 cannot tell (no drill has run, or the verifier does not answer)",
     )
     .action(async ({ output, since }: ReportOptions, command: Command) =>
-      ask(command, async ({ channel, signal, print, nowMs }) => {
+      ask(command, async ({ channel, signal, print, nowMs, command: called }) => {
         const answer = await channel.client(Query).listDrills({}, { signal });
         const sinceMs = nowMs - since * 1000;
-        print(isData(output) ? serialize(output, drillReportView(answer, sinceMs)) : drillReportText(answer, sinceMs, nowMs));
+        print(isData(output) ? serialize(output, drillReportView(answer, sinceMs)) : drillReportText(answer, sinceMs, nowMs, called));
         if (answer.standings.some(alarming)) return EXIT.drift;
         return answer.standings.some(({ state }) => state === "passed") ? EXIT.clean : EXIT.unknown;
       }),

@@ -1,4 +1,5 @@
 /** `hullmark drill schedule`: the verifier expects a drill so often and alarms where it does not come; a systemd timer, which this prints, brings it. */
+
 import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -6,8 +7,9 @@ import { DRILLS, type DrillName } from "@hullmark/verifier/core/drill/names";
 import { Argument, Command, CommanderError, Option } from "commander";
 import { defaultConfigPath } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
-import { ask, isPlugin } from "../connection/run.ts";
+import { ask } from "../connection/run.ts";
 import { drillUnits, type UnitFile } from "../drill/units.ts";
+import { calledAs, helpCalled, isPlugin } from "../kubectl/invocation.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { spanWithin } from "./durations.ts";
 
@@ -28,7 +30,9 @@ export function drillScheduleCommand(runCommand: () => Command): Command {
     .addOption(new Option("--dir <directory>", "write the units there, for example /etc/systemd/system").conflicts("end"))
     .addHelpText(
       "after",
-      "\nFor example: hullmark drill schedule canary-file --every 7d -- --image registry.example/base:1\nExit: 0 done, 2 usage or no right, 3 cannot tell",
+      helpCalled(
+        "\nFor example: {} drill schedule canary-file --every 7d -- --image registry.example/base:1\nExit: 0 done, 2 usage or no right, 3 cannot tell",
+      ),
     )
     .action(async (drill: DrillName, given: readonly string[], { every, end, dir }: ScheduleOptions, command: Command) =>
       ask(command, async ({ channel, signal, print }) => {
@@ -62,9 +66,9 @@ function programOf(command: Command): string[] {
   const options = command.optsWithGlobals<Readonly<Record<string, string | undefined>>>();
   const named = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [`--${name}=${value}`]);
   const { config, context, kubeconfig = process.env["KUBECONFIG"], namespace, release, asRole } = options;
-  if (!isPlugin(command)) return ["hullmark", `--config=${resolve(config ?? defaultConfigPath(process.env))}`, ...named("context", context)];
+  if (!isPlugin(command)) return [calledAs(command), `--config=${resolve(config ?? defaultConfigPath(process.env))}`, ...named("context", context)];
   return [
-    ...["kubectl", "hullmark", ...named("kubeconfig", kubeconfig && resolve(kubeconfig)), ...named("context", context)],
+    ...[...calledAs(command).split(" "), ...named("kubeconfig", kubeconfig && resolve(kubeconfig)), ...named("context", context)],
     ...[...named("namespace", namespace), ...named("release", release), ...named("as-role", asRole)],
   ];
 }

@@ -103,7 +103,7 @@ function runCommand(): Command {
         const report = await (name === "silent-agent"
           ? onNode(asking, occasion, { agentConfig: hostAgent(command), ...options })
           : inContainer(name, asking, occasion, options, stack));
-        print(isData(options.output) ? serialize(options.output, drillView(report, objectives)) : drillText(report, objectives));
+        print(isData(options.output) ? serialize(options.output, drillView(report, objectives)) : drillText(report, objectives, asking.command));
         return { passed: EXIT.clean, failed: EXIT.drift, undecided: EXIT.unknown }[report.outcome];
       } catch (error) {
         if (!(error instanceof DrillError) && !signal.aborted) throw error;

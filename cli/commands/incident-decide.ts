@@ -1,10 +1,12 @@
 /** `hullmark incident assign|resolve`: whose an incident is, and that one is done with. */
+
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Argument, Command } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import type { ToldIncident } from "../incident/fetch.ts";
+import { helpCalled } from "../kubectl/invocation.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { incidentPage } from "../output/incident-page.ts";
 
@@ -49,7 +51,9 @@ export function resolveCommand(find: Find): Command {
     .requiredOption("-m, --reason <text>", REASON)
     .addHelpText(
       "after",
-      "\nRefused while a drift of it stands. A drift is over by itself once it differs no more: put it right (hullmark playbook show ID), or have it excused by\nsomebody else (hullmark exception request DRIFT).\nExit: 0 resolved, 2 usage; 3 refused: a drift stands, or it changed since it was shown",
+      helpCalled(
+        "\nRefused while a drift of it stands. A drift is over by itself once it differs no more: put it right ({} playbook show ID), or have it excused by\nsomebody else ({} exception request DRIFT).\nExit: 0 resolved, 2 usage; 3 refused: a drift stands, or it changed since it was shown",
+      ),
     )
     .action(async (id: string, { reason }: { readonly reason: string }, command: Command) =>
       ask(command, async (asking) => {

@@ -1,10 +1,12 @@
 /** `hullmark keys ls|rotate|retire|trust`: the verifier's own keys, and what to know it by. */
+
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type OwnKey, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
-import { ask, contextOf, isPlugin } from "../connection/run.ts";
+import { ask, contextOf } from "../connection/run.ts";
+import { isPlugin } from "../kubectl/invocation.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";

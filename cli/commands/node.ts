@@ -1,4 +1,5 @@
 /** `hullmark node show|quote|purge|token|allow|actuator|revoke|rm|approve`: one node in full, and who may join the fleet (admins only). */
+
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
@@ -8,6 +9,7 @@ import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, InvalidArgumentError } from "commander";
 import { makeActuatorCredentials } from "../connection/actuator-credentials.ts";
 import { ask } from "../connection/run.ts";
+import { helpCalled } from "../kubectl/invocation.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { nodePageView, showNode } from "../output/node-page.ts";
@@ -38,10 +40,10 @@ function showCommand(): Command {
     .option("--ear", "print the signed Attestation Result instead: a JWT by the keys of /.well-known/jwks.json")
     .addHelpText("after", "\nExit: 0 clean, 1 a bad verdict, 2 usage, 3 cannot tell")
     .action(async (id: string, { output, ear }: { readonly output: Format; readonly ear?: boolean }, command: Command) =>
-      ask(command, async ({ channel, print, signal, nowMs }) => {
+      ask(command, async ({ channel, print, signal, nowMs, command: called }) => {
         const answer = await channel.client(Query).getNode({ id }, { signal });
         if (ear) print(`${(await channel.client(Query).issueEar({ node: id }, { signal })).jwt}\n`);
-        else print(isData(output) ? serialize(output, nodePageView(answer)) : showNode(answer, nowMs));
+        else print(isData(output) ? serialize(output, nodePageView(answer)) : showNode(answer, nowMs, called));
         const verdict = answer.node?.verdict;
         if (verdict === Verdict.CONTRAINDICATED) return EXIT.drift;
         return verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING ? EXIT.clean : EXIT.unknown;
@@ -212,7 +214,10 @@ function removeCommand(): Command {
     .description("show and count a revoked node no more; it stays revoked, and what is open of it is over")
     .argument("<node>", "name or id")
     .requiredOption("--reason <text>", "why: it is logged")
-    .addHelpText("after", "\nIt comes back only where people allow it: hullmark node approve ID, or node allow EK. Exit: 0 removed, 2 usage, 3 cannot tell")
+    .addHelpText(
+      "after",
+      helpCalled("\nIt comes back only where people allow it: {} node approve ID, or node allow EK. Exit: 0 removed, 2 usage, 3 cannot tell"),
+    )
     .action(async (node: string, { reason }: { readonly reason: string }, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
         const { id = "" } = (await channel.client(Query).getNode({ id: node }, { signal })).node ?? {};

@@ -1,4 +1,5 @@
 /** `hullmark person add|ls|revoke|allow`: who may ask and decide: a certificate for each, with a role, taken back at once where need be. */
+
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +10,8 @@ import { Command, Option } from "commander";
 import { stringify } from "yaml";
 import { ADDRESS_PATTERN, type Context } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
-import { ask, contextOf, isPlugin } from "../connection/run.ts";
+import { ask, contextOf } from "../connection/run.ts";
+import { type Called, helpCalled, isPlugin } from "../kubectl/invocation.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
@@ -54,7 +56,7 @@ function addCommand(): Command {
       "\nWhoever holds the key is the person: hand the directory over by a safe way, and keep no copy. Exit: 0 made, 2 usage or no right, 3 cannot tell",
     )
     .action(async (name: string, { role, in: namespaces, dir, days, address }: AddFlags, command: Command) =>
-      ask(command, async ({ channel, print, signal }) => {
+      ask(command, async ({ channel, print, signal, command: called }) => {
         // The plugin's own -n says what lists show: nobody gets the whole cluster for having meant the other.
         if (command.optsWithGlobals<{ readonly namespace?: string }>().namespace !== undefined)
           throw new ContextError("-n says what lists show: where a role holds is --in NAMESPACE");
@@ -69,7 +71,7 @@ function addCommand(): Command {
         ]);
         const files = { caFile: "ca.crt", certFile: "client.crt", keyFile: "client.key", logKeyFile: "log.pub" };
         const entry = { address: address ?? where.address, ...files, ...(where.logUrl !== undefined && { logUrl: where.logUrl }) };
-        writeAll(dir, {
+        writeAll(called, dir, {
           "client.key": privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
           "client.crt": certificateChain.map((der) => new X509Certificate(der).toString()).join(""),
           "ca.crt": caCertificates,
@@ -97,12 +99,12 @@ function mainListener(context: Context, address: string | undefined): Context {
 const roleText = ({ role, namespaces }: { readonly role: string; readonly namespaces: readonly string[] }): string =>
   namespaces.length > 0 ? `${role} in ${namespaces.join(", ")}` : role;
 
-function writeAll(directory: string, files: Readonly<Record<string, string>>): void {
+function writeAll(called: Called, directory: string, files: Readonly<Record<string, string>>): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     for (const [name, content] of Object.entries(files)) replaceFile(join(directory, name), content, 0o600);
   } catch (cause) {
-    throw new ContextError(`${directory} cannot be written: ${because(cause)}; what was issued is good all the same: hullmark person revoke`, { cause });
+    throw new ContextError(`${directory} cannot be written: ${because(cause)}; what was issued is good all the same: ${called} person revoke`, { cause });
   }
 }
 
@@ -180,7 +182,9 @@ function allowCommand(): Command {
     .requiredOption("-m, --reason <text>", "why: it is logged")
     .addHelpText(
       "after",
-      "\nCertificates that were revoked stay so: hullmark person add makes another. Exit: 0 allowed, 2 usage or no right, 3 cannot tell, or it is not revoked",
+      helpCalled(
+        "\nCertificates that were revoked stay so: {} person add makes another. Exit: 0 allowed, 2 usage or no right, 3 cannot tell, or it is not revoked",
+      ),
     )
     .action(async (name: string, { reason }: { readonly reason: string }, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {

@@ -39,7 +39,7 @@ export function pilotPolicy({ name, keyFile, sources, tools, bases, images }: Pi
       },
     ],
   };
-  return `# Hullmark policy, pilot profile: signed by one key, and built from known sources, a commit, known tools and bases, as hullmark build-record writes down.
+  return `# Hullmark policy, pilot profile: signed by one key, and built from known sources, a commit, known tools and bases, as Hullmark's build-record writes down.
 # It tells and refuses nothing. Widen it by adding, in this order as a rule (docs/provenance.md): build.dependencies: true, build.refs, build.builders with
 # spec.builders and build.level, build.privileges, approvals, attestations (SBOM, scan, tests); then spec.admission, and last take lines out of allow.
 ${stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name }, spec }, { lineWidth: 0 })}`;

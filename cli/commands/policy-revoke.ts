@@ -37,7 +37,7 @@ export function policyRevokeCommand(io: CommandIo): Command {
     .requiredOption("--commits <range>", "as git rev-list has it: GOOD..BAD is what came after GOOD, up to and with BAD, merged branches too")
     .requiredOption("--reason <text>", "for whoever is told")
     .option("--repo <dir>", "where the repository is checked out, whole", ".")
-    .option("--repository <url>", "as provenance names it (default: the remote origin, as hullmark build-record writes it)")
+    .option("--repository <url>", "as provenance names it (default: the remote origin, as build-record writes it)")
     .option("--since <time>", "what was provably attested before still counts (RFC 3339)")
     .addHelpText("after", "\nExit: 0 written or printed, 2 usage, 3 the range could not be told, or the policy would not be one: it is left as it is")
     .action((file: string | undefined, flags: RevokeFlags) => outcome(io, () => revoke(io, file, flags)));

@@ -1,4 +1,5 @@
 /** `hullmark policy lint|init|schema|explain|test|simulate|trust-root|revoke`. */
+
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
@@ -9,6 +10,7 @@ import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { stringify } from "yaml";
+import { calledAs } from "../kubectl/invocation.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { provenanceJsonSchema } from "../record/record-schema.ts";
 import { discoverImage } from "../signing/discover-image.ts";
@@ -69,17 +71,17 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .option("--platform <os/arch>", "of an index")
     .addOption(new Option("--profile <name>", "pilot: ask for source, commit, tools and base of what --authority-key signs").choices(["pilot"]))
     .option("--source <glob>", "of the pilot profile: repositories, for example https://host/owner/*; may be repeated", repeated)
-    .option("--tool <name=glob>", "of the pilot profile: versions of a tool, as hullmark build-record --tool names it; may be repeated", repeated)
+    .option("--tool <name=glob>", "of the pilot profile: versions of a tool, as build-record --tool names it; may be repeated", repeated)
     .option("--base <digest>", "of the pilot profile: an image that may be built upon (sha256:…); may be repeated", repeated)
     .option("--image <glob>", "of the pilot profile: references that it is for, every one where left out; may be repeated", repeated);
-  withRegistryOptions(init).action((file: string | undefined, options: InitFlags) =>
+  withRegistryOptions(init).action((file: string | undefined, options: InitFlags, command: Command) =>
     outcome(io, async () => {
       if (file !== undefined && existsSync(file)) throw new SigningError("USAGE", `${file} exists already`);
       const text = await initialPolicy(file, options, io);
       if (file === undefined) out(text);
       else {
         await writeNew(file, text, 0o644);
-        out(`${printable(file)} written. Next: hullmark policy lint ${printable(file)}\n`);
+        out(`${printable(file)} written. Next: ${calledAs(command)} policy lint ${printable(file)}\n`);
       }
       return POLICY_EXIT.ok;
     }),
@@ -89,7 +91,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .description("print the policy file's JSON Schema, for editors")
     .option("--kubernetes", "as a CustomResourceDefinition: AttestationPolicy")
     .option("--exceptions", "with --kubernetes: that of DriftException instead")
-    .option("--provenance", "of what hullmark build-record writes instead")
+    .option("--provenance", "of what build-record writes instead")
     .action(({ kubernetes, exceptions, provenance }: { readonly kubernetes?: true; readonly exceptions?: true; readonly provenance?: true }) => {
       const definition = exceptions ? driftExceptionDefinition : attestationPolicyDefinition;
       const schema = provenance ? provenanceJsonSchema() : policyJsonSchema();

@@ -1,9 +1,11 @@
 /** `hullmark status`: the fleet in six lines. */
+
 import { type GetStatusResponse, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { ask } from "../connection/run.ts";
 import { unsettled } from "../connection/settled.ts";
+import { asCalled, type Called } from "../kubectl/invocation.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { formatOption, isData, type parseFormat, serialize } from "../output/format.ts";
 import { statusView } from "../output/views.ts";
@@ -18,7 +20,7 @@ export function statusCommand(): Command {
     .action(async (options: { output: ReturnType<typeof parseFormat>; wait?: number | true }, command: Command) =>
       ask(
         command,
-        async ({ channel, name, signal, print, nowMs }) => {
+        async ({ channel, name, signal, print, nowMs, command: called }) => {
           const client = channel.client(Query);
           const untilMs = nowMs + waitMs(options);
           let status = await client.getStatus({}, { signal });
@@ -26,7 +28,7 @@ export function statusCommand(): Command {
             await new Promise((resolve) => setTimeout(resolve, 500));
             status = await client.getStatus({}, { signal });
           }
-          print(isData(options.output) ? serialize(options.output, statusView(status)) : text(name, status));
+          print(isData(options.output) ? serialize(options.output, statusView(status)) : text(name, status, called));
           return exitOf(status);
         },
         waitMs(options),
@@ -63,7 +65,7 @@ function vulnerabilities({ vulnerabilities: of }: GetStatusResponse): string[] {
   return [`CVEs       ${words.join(" · ") || "none open"}${exploited}${unscanned ? ` · ${unscanned} of ${images} images not scanned` : ""}`];
 }
 
-function text(context: string, status: GetStatusResponse): string {
+function text(context: string, status: GetStatusResponse, called: Called): string {
   const nowMs = Number(status.now?.seconds ?? 0n) * 1000;
   const reasons = Object.entries(status.unknownReasons).map(([code, count]) => `${count} ${code}`);
   const unattested = status.nodesUnattested
@@ -90,6 +92,8 @@ function text(context: string, status: GetStatusResponse): string {
   for (const drift of status.attention)
     lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${pathWord(drift.path, 100) || drift.kind}`);
   for (const claim of status.claims)
-    lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention " : "Note      "} ${claim.code}${claim.detail === "" ? "" : `: ${printable(claim.detail, 200)}`}`);
+    lines.push(
+      `${BAD_CLAIMS.has(claim.code) ? "Attention " : "Note      "} ${claim.code}${claim.detail === "" ? "" : `: ${printable(asCalled(claim.detail, called), 200)}`}`,
+    );
   return `${lines.join("\n")}\n`;
 }

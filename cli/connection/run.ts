@@ -3,6 +3,7 @@ import { RpcError } from "@hullmark/proto/rpc";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { Command } from "commander";
 import { connectThroughCluster, type PluginOptions } from "../kubectl/connect.ts";
+import { asCalled, type Called, calledAs } from "../kubectl/invocation.ts";
 import { KubectlError } from "../kubectl/kubectl.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import type { Connection } from "./connection.ts";
@@ -14,16 +15,10 @@ export interface Asking extends Omit<Connection, "close"> {
   readonly signal: AbortSignal;
   print(text: string): void;
   readonly nowMs: number;
-  /** As whoever reads what is printed calls this command. */
-  readonly command: "hullmark" | "kubectl hullmark";
+  readonly command: Called;
 }
 
 type GlobalOptions = { readonly config?: string; readonly context?: string } | PluginOptions;
-
-/** Whether the command runs as the plugin of kubectl: no file has its context. */
-export function isPlugin(command: Command): boolean {
-  return "release" in command.optsWithGlobals<GlobalOptions>();
-}
 
 /** The context that the command's options, else the environment, name. @throws ContextError; also in the plugin of kubectl, which has none */
 export function contextOf(command: Command): Context {
@@ -47,26 +42,26 @@ export async function ask(command: Command, work: (asking: Asking) => Promise<nu
   try {
     const options = command.optsWithGlobals<GlobalOptions>();
     connection = "release" in options ? await connectThroughCluster(options, interrupt.signal, waitMs) : await connectByFile(contextOf(command));
-    const [print, called] = [(text: string) => process.stdout.write(text), isPlugin(command) ? "kubectl hullmark" : "hullmark"] as const;
-    process.exitCode = await work({ ...connection, signal: interrupt.signal, print, nowMs: Date.now(), command: called });
+    const print = (text: string) => process.stdout.write(text);
+    process.exitCode = await work({ ...connection, signal: interrupt.signal, print, nowMs: Date.now(), command: calledAs(command) });
   } catch (error) {
-    process.exitCode = interrupt.signal.aborted ? 0 : explain(error, connection?.name ?? "");
+    process.exitCode = interrupt.signal.aborted ? 0 : explain(error, connection?.name ?? "", calledAs(command));
   } finally {
     for (const each of ENDINGS) process.removeListener(each, onSignal);
     await connection?.close();
   }
 }
 
-function explain(error: unknown, context: string): number {
+function explain(error: unknown, context: string, called: Called): number {
   if (error instanceof ContextError) return fail(error.message, EXIT.usage);
   if (error instanceof KubectlError) return explainKubectl(error);
   if (!(error instanceof RpcError)) throw error;
-  const fix = error.detail.fix ? ` (${printable(error.detail.fix, 500)})` : "";
+  const fix = error.detail.fix ? ` (${printable(asCalled(error.detail.fix, called), 500)})` : "";
   if (error.code === "UNAVAILABLE" || error.code === "DEADLINE_EXCEEDED")
     return fail(`the verifier does not answer: ${printable(whyUnreachable(error.message, context), 500)}`, EXIT.unknown);
   const usage = error.code === "NOT_FOUND" || error.code === "INVALID_ARGUMENT" || error.code === "PERMISSION_DENIED" || error.code === "UNAUTHENTICATED";
   const where = error.code === "INTERNAL" && error.detail.requestId ? ` (the verifier's log says why: requestId ${printable(error.detail.requestId, 64)})` : "";
-  return fail(`${printable(error.message, 500)}${fix}${where}`, usage ? EXIT.usage : EXIT.unknown);
+  return fail(`${printable(asCalled(error.message, called), 500)}${fix}${where}`, usage ? EXIT.usage : EXIT.unknown);
 }
 
 function explainKubectl({ code, message }: KubectlError): number {

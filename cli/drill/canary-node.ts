@@ -138,7 +138,7 @@ async function removeNode(channel: RpcChannel, layout: Layout, name: string, rea
     // Its token is spent: nobody comes back as it, and nobody wants to see it.
     if (node) await channel.client(Admin).removeNode({ nodeId: node.id, reason });
   } catch (cause) {
-    throw new DrillError("FAILED", `${name} could not be revoked (${because(cause)}): hullmark node revoke ${name} --reason "${reason}"`, { cause });
+    throw new DrillError("FAILED", `${name} could not be revoked (${because(cause)}): revoke it by node revoke ${name} --reason "${reason}"`, { cause });
   }
 }
 

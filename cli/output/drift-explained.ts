@@ -1,10 +1,12 @@
 /** One drift in plain words, for whoever runs or builds the image: what happened, why it is not allowed, what is done about it, how it is mended or excused. Pure. */
+
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
 import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, isSilence, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { isInPod } from "@hullmark/verifier/core/response/eviction";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import type { Called } from "../kubectl/invocation.ts";
 import { allowedBy } from "./allowed-by.ts";
 import { mended } from "./drift-mended.ts";
 import { whyNoException } from "./exception-page.ts";
@@ -56,39 +58,37 @@ export interface Explanation {
 const MAX_SHOWN = 8;
 
 /** @param actions those about this drift, newest first @param rule GetDriftResponse.rule */
-export function explain(drift: Drift, actions: readonly Action[], nowMs: number, rule: string | undefined): Explanation {
+export function explain(drift: Drift, actions: readonly Action[], nowMs: number, rule: string | undefined, command: Called): Explanation {
   return {
-    happened: happened(drift, nowMs),
+    happened: happened(drift, nowMs, command),
     notAllowed: notAllowed(drift, rule),
-    done: done(drift, actions),
-    mend: mended(drift),
-    exception: exceptionOf(drift),
+    done: done(drift, actions, command),
+    mend: mended(drift, command),
+    exception: exceptionOf(drift, command),
     policy: allowedBy(drift) ?? null,
     playbook: playbookOf(drift.kind),
     rule: rule ?? null,
   };
 }
 
-/** @param command by which whoever reads it calls this one */
-export function explanationPage(drift: Drift, { happened, notAllowed, done, mend, exception }: Explanation, command = "hullmark"): string {
-  const request = exception.request === null ? undefined : requestCommandOf(drift, command);
+export function explanationPage({ id }: Drift, { happened, notAllowed, done, mend, exception }: Explanation, command: Called): string {
   const parts = [
     ["What happened", happened],
     ["Why it is not allowed", notAllowed],
     ["What is done about it", done],
     ["How it is mended", mend],
-    ["An exception", [exception.text, ...(request === undefined ? [] : [`  ${request}`])]],
-    ["More", [`${command} drift show ${drift.id}`]],
+    ["An exception", [exception.text, ...(exception.request === null ? [] : [`  ${exception.request}`])]],
+    ["More", [`${command} drift show ${id}`]],
   ] as const;
-  return `${drift.id}\n${parts.map(([title, lines]) => `\n${title}\n${lines.map((line) => `  ${line}\n`).join("")}`).join("")}`;
+  return `${id}\n${parts.map(([title, lines]) => `\n${title}\n${lines.map((line) => `  ${line}\n`).join("")}`).join("")}`;
 }
 
 /** @returns undefined: none can be had */
-export function requestCommandOf(drift: Drift, command = "hullmark"): string | undefined {
+export function requestCommandOf(drift: Drift, command: Called): string | undefined {
   return whyNoException(drift) === undefined ? `${command} exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : undefined;
 }
 
-function happened(drift: Drift, nowMs: number): string[] {
+function happened(drift: Drift, nowMs: number, command: Called): string[] {
   const { origin, differences } = drift;
   const place = PLACES[origin?.place ?? ""];
   const of = drift.containerName
@@ -99,7 +99,7 @@ function happened(drift: Drift, nowMs: number): string[] {
   if (drift.summary) lines.push(printable(drift.summary, 500));
   for (const { field, expected, observed } of differences.slice(0, MAX_SHOWN))
     lines.push(`${printable(field, 200)}: expected ${printable(expected, 400)}, found ${printable(observed, 400)}.`);
-  if (differences.length > MAX_SHOWN) lines.push(`${differences.length - MAX_SHOWN} more differences: hullmark drift show ${drift.id}`);
+  if (differences.length > MAX_SHOWN) lines.push(`${differences.length - MAX_SHOWN} more differences: ${command} drift show ${drift.id}`);
   if (origin && origin.layerIndex >= 0) {
     const step = origin.history ? `, by the build step "${printable(origin.history, 300)}"` : "";
     lines.push(`The signed image brings it in layer ${origin.layerIndex}${step}.`);
@@ -150,12 +150,12 @@ function ruleLine({ containerId, containerName }: Drift, rule: string | undefine
     : `The rule of the policy that decides on it: ${printable(rule, 100)} (${list})${inPod ? "; a policy of its namespace, where there is one, may take away more" : ""}.`;
 }
 
-function done(drift: Drift, actions: readonly Action[]): string[] {
+function done(drift: Drift, actions: readonly Action[], command: Called): string[] {
   const { state, exception, acknowledgedBy, acknowledgedReason } = drift;
   const lines: string[] = [];
   const resolvedMs = toMs(drift.resolvedAt);
   if (state === DriftState.RESOLVED) lines.push(`It is over${resolvedMs === undefined ? "" : ` since ${new Date(resolvedMs).toISOString()}`}.`);
-  if (exception) lines.push(`It is excused by ${printable(exception, 64)}: hullmark exception show ${printable(exception, 64)}`);
+  if (exception) lines.push(`It is excused by ${printable(exception, 64)}: ${command} exception show ${printable(exception, 64)}`);
   else if (state === DriftState.NOTICE) lines.push("It is a notice: told, and no drift.");
   const alertedMs = toMs(drift.alertedAt);
   lines.push(alertedMs === undefined ? "No alert has been sent." : `An alert was sent at ${new Date(alertedMs).toISOString()}.`);
@@ -165,21 +165,21 @@ function done(drift: Drift, actions: readonly Action[]): string[] {
   }
   for (const action of actions.slice(0, MAX_SHOWN))
     lines.push(
-      `${actionKindWord(action.kind)} (${actionStateWord(action.state)}), by the rule ${printable(action.rule, 100)}: hullmark action show ${printable(action.id, 64)}`,
+      `${actionKindWord(action.kind)} (${actionStateWord(action.state)}), by the rule ${printable(action.rule, 100)}: ${command} action show ${printable(action.id, 64)}`,
     );
-  if (actions.length > MAX_SHOWN) lines.push(`${actions.length - MAX_SHOWN} older actions: hullmark action ls`);
+  if (actions.length > MAX_SHOWN) lines.push(`${actions.length - MAX_SHOWN} older actions: ${command} action ls`);
   if (actions.length === 0) lines.push("No action has been asked for (spec.response).");
-  if (state === DriftState.OPEN) lines.push(`Whoever takes it on: hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`);
+  if (state === DriftState.OPEN) lines.push(`Whoever takes it on: ${command} drift ack ${drift.id} --seen ${drift.seen} -m REASON`);
   lines.push(`${ADVICE[drift.origin?.place ?? ""] ?? "See the playbook."} (${playbookOf(drift.kind)})`);
   return lines;
 }
 
-function exceptionOf(drift: Drift): Explanation["exception"] {
+function exceptionOf(drift: Drift, command: Called): Explanation["exception"] {
   const none = (text: string) => ({ request: null, text });
   if (drift.exception) return none(`It has one: ${printable(drift.exception, 64)}.`);
   const why = whyNoException(drift);
   if (why !== undefined) return none(`None can be had for it as it is: ${printable(why, 500)}.`);
   if (drift.state !== DriftState.OPEN && drift.state !== DriftState.ACKNOWLEDGED) return none("None is needed: it is no drift now.");
-  const request = requestCommandOf(drift) ?? null;
+  const request = requestCommandOf(drift, command) ?? null;
   return { request, text: "This path, content, workload and image alone, until a day, if somebody else agrees:" };
 }

@@ -1,7 +1,9 @@
 /** How a developer mends a drift in the image or in what starts it, by the build step that history names. Pure. */
+
 import { type Drift, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import { ADMISSION_KINDS, CODE_KINDS, isSilence, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import type { Called } from "../kubectl/invocation.ts";
 import { shellWord } from "../playbook/page.ts";
 
 const has = (kinds: readonly string[], kind: string): boolean => kinds.includes(kind);
@@ -26,13 +28,14 @@ const SETS: Readonly<Record<string, string>> = {
 };
 
 /** @returns sentences, printable */
-export function mended(drift: Drift): string[] {
+export function mended(drift: Drift, command: Called): string[] {
   const { kind, origin } = drift;
   const place = origin?.place ?? "";
-  if (has(PROVENANCE_KINDS, kind)) return provenance(drift);
-  if (isSilence(kind)) return ["Nothing is to be changed in an image: bring the node's agent back, or, where the node is gone for good, hullmark node revoke."];
+  if (has(PROVENANCE_KINDS, kind)) return provenance(drift, command);
+  if (isSilence(kind))
+    return [`Nothing is to be changed in an image: bring the node's agent back, or, where the node is gone for good, ${command} node revoke.`];
   if (has(NODE_KINDS, kind) || place === "node") return ["Nothing is to be changed in an image: it is the node's."];
-  if (has(ADMISSION_KINDS, kind)) return ["Deploy an image that policy accepts (hullmark policy explain POLICY IMAGE)."];
+  if (has(ADMISSION_KINDS, kind)) return [`Deploy an image that policy accepts (${command} policy explain POLICY IMAGE).`];
   if (place === "layer" || place === "runtime-layer" || kind === "replaced")
     return ["Nothing is to be changed in the image: the node holds other bytes than were signed. A new build does not heal it."];
   if (place === "bind") return ["Nothing is to be changed in the image: the engine makes this file from what the container is started with."];
@@ -55,13 +58,13 @@ function file({ kind, path, origin }: Drift): string[] {
   ];
 }
 
-function provenance({ kind, imageReference, provenance: of }: Drift): string[] {
+function provenance({ kind, imageReference, provenance: of }: Drift, command: Called): string[] {
   const image = shellWord(imageReference) ?? "IMAGE";
   const commit = of?.commit ? ` (it says commit ${printable(of.commit, 100)}${of.sourceRepository ? ` of ${printable(of.sourceRepository, 300)}` : ""})` : "";
   if (kind === "revoked" || of?.status === ProvenanceStatus.REVOKED) return [`Deploy a build that is trusted${commit}.`];
   if (kind === "attestation-missing")
-    return [`Let the build attest what the policy asks for: hullmark attest ${image} --predicate FILE --type TYPE --key KEY${commit}`];
+    return [`Let the build attest what the policy asks for: ${command} attest ${image} --predicate FILE --type TYPE --key KEY${commit}`];
   if (kind === "moved-tag" || kind === "other-digest")
-    return [`Find the build that pushed it${commit}, and have that build sign it: hullmark sign ${image} --key KEY`];
-  return [`Let the build that made it sign it${commit}: hullmark sign ${image} --key KEY`];
+    return [`Find the build that pushed it${commit}, and have that build sign it: ${command} sign ${image} --key KEY`];
+  return [`Let the build that made it sign it${commit}: ${command} sign ${image} --key KEY`];
 }

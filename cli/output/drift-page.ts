@@ -1,9 +1,11 @@
 /** The page of one drift. */
+
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import { isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import type { Called } from "../kubectl/invocation.ts";
 import { allowedBy } from "./allowed-by.ts";
 import { PLACES, requestCommandOf } from "./drift-explained.ts";
 import { handledFields } from "./handled.ts";
@@ -13,8 +15,8 @@ function clock(ms: number | undefined): string {
   return ms === undefined ? "-" : new Date(ms).toISOString().slice(11, 23);
 }
 
-/** @param actions on its container, or because of it, oldest first @param command by which whoever reads it calls this one */
-export function showDrift(drift: Drift, actions: readonly Action[] = [], command = "hullmark"): string {
+/** @param actions on its container, or because of it, oldest first */
+export function showDrift(drift: Drift, actions: readonly Action[], command: Called): string {
   const field = (name: string, text: string): string => `${name.padEnd(7)} ${text}`;
   const place = drift.origin?.place ?? "";
   const lines = [`${severityTitle(drift.severity)}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];

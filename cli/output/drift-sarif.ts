@@ -1,15 +1,17 @@
 /** Drifts as findings for {@link sarifLog}. Pure. */
+
 import { Severity } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
+import type { Called } from "../kubectl/invocation.ts";
 import type { SarifFinding } from "./sarif.ts";
 import { pathWord, severityWord, stateWord } from "./words.ts";
 
 const NO_SOURCE = { repository: "", commit: "" };
 
-export const driftFindings = (drifts: readonly Drift[]): SarifFinding[] => drifts.map(finding);
+export const driftFindings = (drifts: readonly Drift[], command: Called): SarifFinding[] => drifts.map((drift) => finding(drift, command));
 
-function finding(drift: Drift): SarifFinding {
+function finding(drift: Drift, command: Called): SarifFinding {
   const { id, kind, state, path, origin, summary, workload, containerName, nodeName, imageReference, configDigest, provenance, exception } = drift;
   const { acknowledgedBy, acknowledgedReason, differences, seen } = drift;
   const subject = workload || containerName || nodeName;
@@ -18,7 +20,7 @@ function finding(drift: Drift): SarifFinding {
   return {
     ...{ rule: kind, ruleText: `${kind}: ${phraseOf(kind)}`, help: `docs/drift-kinds.md, ${playbookOf(kind)}` },
     level: told ? "none" : drift.severity >= Severity.HIGH ? "error" : drift.severity === Severity.MEDIUM ? "warning" : "note",
-    text: `${subject}: ${file}${phraseOf(kind)}: ${summary} (hullmark drift explain ${id})`,
+    text: `${subject}: ${file}${phraseOf(kind)}: ${summary} (${command} drift explain ${id})`,
     path,
     places: [
       ["workload", workload],

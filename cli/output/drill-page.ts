@@ -1,7 +1,9 @@
 /** How a drill ended. */
+
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { DrillReport } from "../drill/drill.ts";
 import type { Objectives } from "../drill/types.ts";
+import type { Called } from "../kubectl/invocation.ts";
 
 /** The stable form of `-o json`. */
 export function drillView(report: DrillReport, { detectMs: detectWithin, alertMs: alertWithin, containMs: containWithin }: Objectives): unknown {
@@ -16,13 +18,13 @@ export function drillView(report: DrillReport, { detectMs: detectWithin, alertMs
   };
 }
 
-export function drillText(report: DrillReport, objectives: Objectives): string {
+export function drillText(report: DrillReport, objectives: Objectives, command: Called): string {
   const { drill, run, container, outcome, problem, driftId, detectMs, actor, recorded } = report;
   const lines = [
     `${outcome.toUpperCase()}  ${drill} in ${printable(container, 300)}${problem ? `: ${printable(problem, 500)}` : ""}`,
     `Detected  ${took(detectMs, objectives.detectMs)}${driftId ? ` as ${printable(driftId, 32)}` : ""}${actor ? `, by ${printable(actor, 100)}` : ""}`,
     `Alerted   ${alerted(report, objectives)}`,
-    ...(drill === "silent-agent" ? ofNode(report) : [`Contained ${contained(report, objectives)}`]),
+    ...(drill === "silent-agent" ? ofNode(report) : [`Contained ${contained(report, objectives, command)}`]),
     `Removed   the drill's ${drill === "silent-agent" ? "node, which is revoked" : "container"}; ${recorded ? `run ${run} is in the log` : "its end could NOT be recorded in the log"}`,
   ];
   return `${lines.join("\n")}\n`;
@@ -44,8 +46,8 @@ function alerted({ alertMs, alertRoutes, containment }: DrillReport, objectives:
   return `${took(alertMs, objectives.alertMs)}, by ${printable(alertRoutes.join(", "), 200)}`;
 }
 
-function contained({ containment: { state, ms, action, detail } }: DrillReport, objectives: Objectives): string {
+function contained({ containment: { state, ms, action, detail } }: DrillReport, objectives: Objectives, command: Called): string {
   if (state === "refused") return `${took(ms, objectives.containMs)}: admission refused it (${printable(detail, 300)})`;
-  const words = `${printable(detail, 300)}${action ? ` (hullmark action show ${printable(action, 64)})` : ""}`;
+  const words = `${printable(detail, 300)}${action ? ` (${command} action show ${printable(action, 64)})` : ""}`;
   return state === "done" ? `${took(ms, objectives.containMs)}: ${words}` : `no: ${words}`;
 }

@@ -1,6 +1,8 @@
 /** How drills stand, and what their runs measured. */
+
 import type { DrillStanding, ListDrillsResponse } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import type { Called } from "../kubectl/invocation.ts";
 import { standingRow, trendOf } from "./drill-standing.ts";
 import { table } from "./table.ts";
 import { age, isoTime, toMs } from "./words.ts";
@@ -27,8 +29,8 @@ export function drillReportView({ runs, standings }: ListDrillsResponse, sinceMs
   };
 }
 
-export function drillReportText({ runs, standings }: ListDrillsResponse, sinceMs: number, nowMs: number): string {
-  if (standings.length === 0) return "no drill has run: hullmark drill run canary-file\n";
+export function drillReportText({ runs, standings }: ListDrillsResponse, sinceMs: number, nowMs: number, command: Called): string {
+  if (standings.length === 0) return `no drill has run: ${command} drill run canary-file\n`;
   const within = runs.filter(({ begun }) => (toMs(begun) ?? 0) >= sinceMs);
   const rows = standings.map((standing) => standingRow(standing, within, nowMs));
   const shown = within.slice(0, MAX_SHOWN);

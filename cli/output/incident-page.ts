@@ -1,4 +1,5 @@
 /** Incidents: a line each, one in full, and the stable form of both. */
+
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
@@ -6,6 +7,7 @@ import type { Decision, Incident } from "@hullmark/verifier/core/incident/incide
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 import { type TimelineEvent, timelineOf } from "../incident/timeline.ts";
+import type { Called } from "../kubectl/invocation.ts";
 import { handledFields } from "./handled.ts";
 import { table } from "./table.ts";
 import { driftView } from "./views.ts";
@@ -26,7 +28,7 @@ export function incidentTable(incidents: readonly ToldIncident[], wide: boolean,
   );
 }
 
-export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: number, command = "hullmark"): string {
+export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: number, command: Called): string {
   const { members, nodes } = incident;
   const field = (name: string, text: string): string => `${name.padEnd(8)} ${text}`;
   const standing = members.filter(({ state }) => state !== "resolved");
@@ -54,9 +56,11 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
     lines.push(
       field(
         "Next",
-        [`drift show ${drift.id}`, `incident ack ${incident.id} -m REASON`, `incident assign ${incident.id} --me -m REASON`]
-          .map((each) => `${command} ${each}`)
-          .join(" · "),
+        [
+          `${command} drift show ${drift.id}`,
+          `${command} incident ack ${incident.id} -m REASON`,
+          `${command} incident assign ${incident.id} --me -m REASON`,
+        ].join(" · "),
       ),
     );
   const rows = shown.map(({ driftId, state, severity, nodeName, drift: each }) => [

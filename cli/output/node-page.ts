@@ -1,6 +1,8 @@
 /** The page of one node: whose word it is, how fresh, and what it booted as far as its quotes prove it. */
+
 import type { AffectedLayer, BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import type { Called } from "../kubectl/invocation.ts";
 import { nodeView } from "./views.ts";
 import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
 
@@ -8,7 +10,7 @@ import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
 const MAX_SHOWN = 12;
 const SHA384_BYTES = 48;
 
-export function showNode({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse, nowMs: number): string {
+export function showNode({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse, nowMs: number, command: Called): string {
   if (!node) return "";
   const lines = [`${verdictWord(node.verdict).toUpperCase()}  node ${printable(node.name, 80)}  (${node.id})`];
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
@@ -16,7 +18,7 @@ export function showNode({ node, boot, ima, certificateWithheld, affected }: Get
   field("Trust", `${trustWord(node.trustLevel)} · quote ${age(node.lastQuote, nowMs)} ago · seen ${age(node.lastSeen, nowMs)} ago`);
   if (certificateWithheld) field("Withheld", "its certificate: what it is given instead serves for reporting alone");
   if (node.marks.length > 0)
-    field("Marked", `${nodeMarkWords(node.marks).join(", ")} by ${node.markActions.map((each) => printable(each, 24)).join(", ")}: hullmark action show`);
+    field("Marked", `${nodeMarkWords(node.marks).join(", ")} by ${node.markActions.map((each) => printable(each, 24)).join(", ")}: ${command} action show`);
   for (const each of affected) showAffected(each, field);
   const [gapFromMs, gapToMs] = [toMs(node.gapFrom), toMs(node.gapTo)];
   if (gapFromMs !== undefined && gapToMs !== undefined)

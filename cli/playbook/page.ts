@@ -1,8 +1,10 @@
 /** The playbook of an incident: the section for its kind, with commands that can be typed as they stand. Pure; runs in browsers too. */
+
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
+import type { Called } from "../kubectl/invocation.ts";
 
 /** What stands in the page's commands for names of the incident. */
 export type Placeholder = "INCIDENT" | "DRIFT" | "NODE" | "CONTAINER" | "CONTAINERID" | "NAMESPACE" | "POD" | "IMAGE" | "PATH" | "PID";
@@ -27,8 +29,8 @@ export function sectionOf(text: string, kind: string): string | undefined {
   return own === undefined ? common : `${own.slice(1).trimEnd()}\n\n${common}`;
 }
 
-/** @param text the whole of docs/playbooks.md @param command by which whoever reads it calls this one */
-export function playbookPage(text: string, incident: ToldIncident, command = "hullmark"): string {
+/** @param text the whole of docs/playbooks.md */
+export function playbookPage(text: string, incident: ToldIncident, command: Called): string {
   const { id, kind, members, nodes } = incident;
   const standing = members.filter(({ drift }) => drift.state !== DriftState.RESOLVED);
   const [shown = members[0] as ToldMember] = standing.toSorted((a, b) => b.severity - a.severity);

@@ -42,5 +42,5 @@ export const buildRecordSchema = z.strictObject({
 
 export function provenanceJsonSchema(): Record<string, unknown> {
   const { $schema, ...schema } = z.toJSONSchema(buildRecordSchema, { reused: "inline" });
-  return { $schema, $id: "https://hullmark.dev/schemas/build-record.v1.json", title: "Predicate of hullmark build-record (SLSA provenance v1)", ...schema };
+  return { $schema, $id: "https://hullmark.dev/schemas/build-record.v1.json", title: "Predicate of build-record (SLSA provenance v1)", ...schema };
 }

@@ -79,7 +79,7 @@ export async function loadPublicKey(key: string, env: Readonly<Record<string, st
   if (pem.includes("-----BEGIN CERTIFICATE-----"))
     throw new SigningError(
       "USAGE",
-      `${key} holds a certificate: its bare key is "openssl x509 -pubkey -noout -in ${key}"; signatures by certificate are told by "hullmark policy explain"`,
+      `${key} holds a certificate: its bare key is "openssl x509 -pubkey -noout -in ${key}"; signatures by certificate are told by "policy explain"`,
     );
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem)) throw new SigningError("USAGE", `${key} holds a private key: give its public half`);
   return pem;
@@ -121,7 +121,7 @@ function namedByHint({ spki, sign }: PlainKey, close: () => Promise<void>): Sign
 async function readKeyFile(path: string, passphrase: string | undefined): Promise<PlainKey> {
   const pem = await readText(path);
   if (pem.includes("ENCRYPTED SIGSTORE PRIVATE KEY") || pem.includes("ENCRYPTED COSIGN PRIVATE KEY")) {
-    throw new SigningError("KEY", `${path} is in cosign's own format: make a key with "hullmark keygen" or give one in PKCS#8`);
+    throw new SigningError("KEY", `${path} is in cosign's own format: make a key with "keygen" or give one in PKCS#8`);
   }
   const encrypted = pem.includes("-----BEGIN ENCRYPTED PRIVATE KEY-----");
   if (encrypted && passphrase === undefined) throw new SigningError("KEY", `${path} is encrypted: set ${PASSPHRASE_VARIABLE}`);

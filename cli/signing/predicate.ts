@@ -32,7 +32,7 @@ export function predicateType(name: string): string {
 /** Reads the predicate (not a whole statement) from a JSON file. @throws SigningError USAGE, FILE */
 export async function loadPredicate(path: string, typeName: string): Promise<Predicate> {
   const type = predicateType(typeName);
-  if (type === SIGN_PREDICATE_TYPE) throw new SigningError("USAGE", 'an attestation of this type is a signature: use "hullmark sign"');
+  if (type === SIGN_PREDICATE_TYPE) throw new SigningError("USAGE", 'an attestation of this type is a signature: use "sign"');
   let bytes: Buffer;
   try {
     bytes = await readFile(path);

@@ -29,7 +29,7 @@ test("a drift's page says each thing once, and its severity in a word", () => {
     ],
     origin: { place: "layer", layerIndex: 2, diffId: "sha256:77ab", history: "RUN apt-get install curl" },
   });
-  const lines = showDrift(drift).split("\n");
+  const lines = showDrift(drift, [], "hullmark").split("\n");
   expect(lines[0]).toBe("CRITICAL  image layer altered on the node  (content, open)");
   expect(lines.slice(3, 6)).toEqual([
     "What    sha256 9f2c… → 41aa…, size 6 → 9",
@@ -67,7 +67,7 @@ test("it says what was done, what waits for a yes, and of which incident it is",
     createdAt: at(62n),
   });
   const lines = (...actions: Action[]) =>
-    showDrift(drift, actions)
+    showDrift(drift, actions, "hullmark")
       .split("\n")
       .filter((line) => /^(Done|Waits|Proof)/.test(line));
   const incident = incidentId({ image: "r/x:1", path: drift.path, kind: "content" });

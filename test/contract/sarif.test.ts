@@ -46,7 +46,7 @@ function valid(text: string): Log {
   expect(isSarif.errors ?? []).toEqual([]);
   return log;
 }
-const logOf = (...drifts: readonly Drift[]): Log => valid(sarifLog("drift", driftFindings(drifts)));
+const logOf = (...drifts: readonly Drift[]): Log => valid(sarifLog("drift", driftFindings(drifts, "hullmark")));
 
 function drift(fields: Partial<Omit<Drift, "$typeName" | "provenance" | "origin">> & { commit?: string; repository?: string; place?: string } = {}): Drift {
   const { commit = "c0ffee", repository = "git+https://git.example/acme/shop", place = "upper", ...rest } = fields;
@@ -60,7 +60,7 @@ function drift(fields: Partial<Omit<Drift, "$typeName" | "provenance" | "origin"
 }
 
 test("the schema is held: what is not SARIF is refused", () => {
-  const log = JSON.parse(sarifLog("drift", driftFindings([drift()])));
+  const log = JSON.parse(sarifLog("drift", driftFindings([drift()], "hullmark")));
   expect(isSarif(log)).toBe(true);
   for (const wrong of [{ level: "high" }, { kind: "fine" }, { message: {} }, { ruleIndex: -2 }, { unknown: 1 }])
     expect(isSarif({ ...log, runs: [{ ...log.runs[0], results: [{ ...log.runs[0].results[0], ...wrong }] }] }), JSON.stringify(wrong)).toBe(false);

@@ -132,7 +132,7 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   expect(back.members).toHaveLength(3);
   expect(findIncidents(await incidents(), both.id.slice(0, 6).toLowerCase())).toHaveLength(1);
 
-  const page = incidentPage(back, false, Date.now());
+  const page = incidentPage(back, false, Date.now(), "hullmark");
   for (const part of [
     back.id,
     "/etc/app.conf",

@@ -9,6 +9,7 @@ import { scopeOf } from "@hullmark/verifier/core/policy/exception-scope";
 import { ALL_KINDS, DRIFT_PLACES } from "@hullmark/verifier/core/policy/kinds";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import fc from "fast-check";
+import type { Called } from "hullmark/kubectl/invocation";
 import { explain, explanationPage } from "hullmark/output/drift-explained";
 import { dockerfileLine } from "hullmark/output/drift-mended";
 import { expect, test } from "vitest";
@@ -39,11 +40,11 @@ function drift({
     ...fields,
   });
 }
-const pageOf = (of: Drift): string => explanationPage(of, explain(of, [], NOW_MS, "shop"));
+const pageOf = (of: Drift, called: Called = "hullmark"): string => explanationPage(of, explain(of, [], NOW_MS, "shop", called), called);
 
 test("a changed file: what, by which build step, by whom and when, what would allow, excuse or mend it", () => {
   const of = drift();
-  const { happened, notAllowed, mend, exception, policy } = explain(of, [], NOW_MS, "shop");
+  const { happened, notAllowed, mend, exception, policy } = explain(of, [], NOW_MS, "shop", "hullmark");
   expect(happened).toEqual([
     "shop (container shop-1 on w-1): /etc/app.conf altered (changed inside the container).",
     `sha256: expected ${"a".repeat(64)}, found ${"b".repeat(64)}.`,
@@ -59,7 +60,7 @@ test("a changed file: what, by which build step, by whom and when, what would al
 });
 
 test("which rule decides, that none does, and that nobody can tell", () => {
-  const said = (rule: string | undefined, of = drift()) => explain(of, [], NOW_MS, rule).notAllowed.find((line) => /rule/i.test(line));
+  const said = (rule: string | undefined, of = drift()) => explain(of, [], NOW_MS, rule, "hullmark").notAllowed.find((line) => /rule/i.test(line));
   expect(said("shop\u001b[0m")).toBe("The rule of the policy that decides on it: shop\\x1b[0m (spec.rules).");
   // What its namespace asks for beside the cluster is no rule of the policy.
   expect(said("shop", drift({ containerName: "shop/web-1/app" }))).toBe(
@@ -68,7 +69,7 @@ test("which rule decides, that none does, and that nobody can tell", () => {
   expect(said("")).toBe("No rule of the policy (spec.rules) selects it.");
   expect(said("workers", drift({ place: "node", kind: "boot", containerId: "" }))).toBe("The rule of the policy that decides on it: workers (spec.nodes).");
   expect(said(undefined)).toContain("cannot be told");
-  expect(explain(drift(), [], NOW_MS, undefined).rule).toBeNull();
+  expect(explain(drift(), [], NOW_MS, undefined, "hullmark").rule).toBeNull();
   const select = (labels: Record<string, string>) => ({ images: [], containers: [], workloads: ["shop"], labels, nodes: [] });
   const policy = (...selects: ReturnType<typeof select>[]): Policy => ({
     ...defaultPolicy(),
@@ -89,7 +90,7 @@ test("the build step, as builders write it in an image's history", () => {
   expect(dockerfileLine('/bin/sh -c #(nop)  CMD ["sh"]')).toBe('CMD ["sh"]');
   expect(dockerfileLine("COPY a /b # buildkit")).toBe("COPY a /b");
   expect(dockerfileLine(`COPY ${" ".repeat(1_000_000)}x # buildkit`)).toHaveLength(1_000_006);
-  expect(explain(drift({ history: "" }), [], NOW_MS, "shop").happened).toContain("The signed image brings it in layer 2.");
+  expect(explain(drift({ history: "" }), [], NOW_MS, "shop", "hullmark").happened).toContain("The signed image brings it in layer 2.");
   expect(dockerfileLine("bazel build ...")).toBe("bazel build ...");
 });
 
@@ -119,6 +120,7 @@ test("it offers a request exactly where the verifier would take the narrowest on
         [],
         NOW_MS,
         undefined,
+        "hullmark",
       );
       expect(exception.request !== null, `${place}/${kind}`).toBe(scoped.ok);
       if (!scoped.ok) expect(exception.text).toBe(`None can be had for it as it is: ${scoped.why}.`);
@@ -129,8 +131,8 @@ test("it offers a request exactly where the verifier would take the narrowest on
 
 test("what is done: acknowledged, alerted, excused, over, and the actions on it", () => {
   const action = create(ActionSchema, { id: "A-1", kind: ActionKind.STOP, state: ActionState.AWAITING, rule: "stop miners" });
-  const said = (of: Drift) => explain(of, [], NOW_MS, "shop").done.join("\n");
-  expect(explain(drift(), [action], NOW_MS, "shop").done).toContain("stop (awaiting), by the rule stop miners: hullmark action show A-1");
+  const said = (of: Drift) => explain(of, [], NOW_MS, "shop", "hullmark").done.join("\n");
+  expect(explain(drift(), [action], NOW_MS, "shop", "hullmark").done).toContain("stop (awaiting), by the rule stop miners: hullmark action show A-1");
   expect(said(drift())).toMatch(/No alert has been sent\.\nNo action has been asked for/);
   expect(said(drift({ alertedAt: { $typeName: "google.protobuf.Timestamp", seconds: 0n, nanos: 0 } }))).toContain(
     "An alert was sent at 1970-01-01T00:00:00.000Z.",
@@ -138,13 +140,13 @@ test("what is done: acknowledged, alerted, excused, over, and the actions on it"
   expect(said(drift({ state: DriftState.ACKNOWLEDGED, acknowledgedBy: "ann", acknowledgedReason: "mine" }))).toContain("ann acknowledged: mine");
   const excused = drift({ state: DriftState.NOTICE, exception: "X-1" });
   expect(said(excused)).toContain("hullmark exception show X-1");
-  expect(explain(excused, [], NOW_MS, "shop").exception).toEqual({ request: null, text: "It has one: X-1." });
+  expect(explain(excused, [], NOW_MS, "shop", "hullmark").exception).toEqual({ request: null, text: "It has one: X-1." });
   const over = drift({ state: DriftState.RESOLVED });
-  expect([said(over), explain(over, [], NOW_MS, "shop").exception.request]).toEqual([expect.stringContaining("It is over."), null]);
+  expect([said(over), explain(over, [], NOW_MS, "shop", "hullmark").exception.request]).toEqual([expect.stringContaining("It is over."), null]);
 });
 
 test("no image is to be changed for what the node altered; a signature is the build's to make", () => {
-  const mend = (fields: Parameters<typeof drift>[0]) => explain(drift(fields), [], NOW_MS, "shop").mend.join(" ");
+  const mend = (fields: Parameters<typeof drift>[0]) => explain(drift(fields), [], NOW_MS, "shop", "hullmark").mend.join(" ");
   expect(mend({ place: "layer" })).toContain("A new build does not heal it");
   expect(mend({ place: "upper", kind: "added", layerIndex: -1 })).toContain("bring /etc/app.conf in by a build step");
   expect(mend({ place: "configuration", kind: "env" })).toContain("by ENV");
@@ -180,6 +182,7 @@ test("every kind at every place is explained whole, and hostile names stay on th
         expect(page.split("\n").filter((line) => line !== "" && !line.startsWith("  "))).toEqual([
           ...["D-7K2Q", "What happened", "Why it is not allowed", "What is done about it", "How it is mended", "An exception", "More"],
         ]);
+        expect(pageOf(of, "kubectl hullmark")).toBe(page.replaceAll("hullmark ", "kubectl hullmark "));
         for (const part of page.trimEnd().split("\n\n").slice(1)) expect(part.split("\n").length).toBeGreaterThan(1);
       },
     ),

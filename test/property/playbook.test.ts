@@ -88,7 +88,7 @@ describe("playbook", () => {
     prepare(root, "");
     for (const kind of ALL_KINDS)
       for (const container of OF_NODES.includes(kind) ? [""] : ["web", "shop/cart-0/cart"]) {
-        const lines = commandsIn(playbookPage(PLAYBOOKS, incident(member(1, { kind, container, path: Buffer.from("/etc/a b") }))));
+        const lines = commandsIn(playbookPage(PLAYBOOKS, incident(member(1, { kind, container, path: Buffer.from("/etc/a b") })), "hullmark"));
         expect(lines.length, kind).toBeGreaterThan(0);
         for (const line of lines) {
           // As a shell takes it: quotes are the shell's, what follows # is a remark, and > names a file.
@@ -120,27 +120,27 @@ describe("playbook", () => {
 
   it("fills in the gravest drift, says how many more there are, and shows the engine's commands or the cluster's", () => {
     const docker = incident(member(1, {}), member(2, { node: "w-2", container: "web-2" }, 4));
-    const page = playbookPage(PLAYBOOKS, docker);
+    const page = playbookPage(PLAYBOOKS, docker, "hullmark");
     expect(page).toContain(
       `The commands are of D-2 on w-2; words in capitals are for you to fill in.\n1 more drifts, on 2 nodes in all: hullmark incident show ${docker.id}\n`,
     );
     for (const line of ["## Files", "hullmark drift show D-2", "docker cp web-2:/etc/app.conf .", `hullmark incident ack ${docker.id} -m TEXT`])
       expect(page).toContain(line);
     expect(page).not.toMatch(/^kubectl /m);
-    const pod = playbookPage(PLAYBOOKS, incident(member(1, { container: "shop/cart-0/cart" })));
+    const pod = playbookPage(PLAYBOOKS, incident(member(1, { container: "shop/cart-0/cart" })), "hullmark");
     expect(pod).toContain("kubectl exec -n shop -c cart cart-0 -- cat /etc/app.conf > evidence");
     expect(pod).not.toMatch(/^docker /m);
     const plugins = playbookPage(PLAYBOOKS, docker, "kubectl hullmark");
     for (const line of ["kubectl hullmark drift show D-2", `in all: kubectl hullmark incident show ${docker.id}`]) expect(plugins).toContain(line);
     expect(plugins).not.toMatch(/^hullmark /m);
-    const node = playbookPage(PLAYBOOKS, incident(member(1, { kind: "pcr", container: "", path: Buffer.alloc(0) })));
+    const node = playbookPage(PLAYBOOKS, incident(member(1, { kind: "pcr", container: "", path: Buffer.alloc(0) })), "hullmark");
     for (const line of ["## Node", "hullmark node show w-1"]) expect(node).toContain(line);
   });
 
   it("leaves no placeholder of an incident in a command, but what only a person knows", () => {
     for (const kind of ALL_KINDS)
       for (const container of OF_NODES.includes(kind) ? [""] : ["web", "shop/cart-0/cart"]) {
-        const lines = commandsIn(playbookPage(PLAYBOOKS, incident(member(1, { kind, container })))).map((line) => line.replace(/ # .*$/, ""));
+        const lines = commandsIn(playbookPage(PLAYBOOKS, incident(member(1, { kind, container })), "hullmark")).map((line) => line.replace(/ # .*$/, ""));
         expect(
           lines.flatMap((line) => [...line.matchAll(/\b[A-Z]{3,}\b/g)]).flatMap(([word]) => (OF_PEOPLE.includes(word) ? [] : [word])),
           kind,
@@ -158,8 +158,8 @@ describe("playbook", () => {
       }),
       { numRuns: 30 },
     );
-    const evil = playbookPage(PLAYBOOKS, incident(member(1, { container: "web;reboot", path: Buffer.from("/a b'$(id)") })));
+    const evil = playbookPage(PLAYBOOKS, incident(member(1, { container: "web;reboot", path: Buffer.from("/a b'$(id)") })), "hullmark");
     expect(evil).toContain("docker cp 'web;reboot':'/a b'\\''$(id)' .");
-    expect(playbookPage(PLAYBOOKS, incident(member(1, { path: Buffer.from([0x2f, 0xff]) })))).toContain("docker cp web:PATH .");
+    expect(playbookPage(PLAYBOOKS, incident(member(1, { path: Buffer.from([0x2f, 0xff]) })), "hullmark")).toContain("docker cp web:PATH .");
   });
 });
