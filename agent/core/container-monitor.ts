@@ -100,6 +100,8 @@ export class ContainerMonitor {
   /** What of the engine's facts is not told for its length. */
   #cut: readonly string[] = [];
   #bindFiles: BindFileInit[] = [];
+  /** The engine says that it does not run any more, and the files that it made for it are gone: what they held nobody can say. */
+  #engineFilesGone = false;
   #described: Described | undefined;
   /** What the last look found and told: replaced when it changes, never altered. */
   #found: readonly unknown[] = [];
@@ -204,7 +206,7 @@ export class ContainerMonitor {
       this.#lookProblem = `mounts and engine-made files: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
     }
     // What else is told of the filesystem is told when it changes. Not waited for: measuring may take minutes.
-    const found = [this.#layout, this.#described, this.#bindFiles, this.#lookProblem];
+    const found = [this.#layout, this.#described, this.#bindFiles, this.#engineFilesGone, this.#lookProblem];
     if (found.every((each, i) => each === this.#found[i])) return;
     this.#found = found;
     void this.layersChanged();
@@ -408,6 +410,7 @@ export class ContainerMonitor {
     const claims = [...(overlay ? this.#treeClaims : []), ...others, ...this.#layoutClaims()];
     if (this.#withheld !== undefined) claims.push({ code: "unmeasurable", detail: this.#withheld });
     if (this.#withheld !== undefined && this.#ownDoing) claims.push({ code: OVER_BUDGET, detail: this.#withheld });
+    if (this.#engineFilesGone) claims.push({ code: "vanished", detail: "the container has ended, and the files that its engine made for it are gone" });
     if (this.#lookProblem !== undefined) claims.push({ code: "unmeasurable", detail: this.#lookProblem });
     for (const what of this.#cut) claims.push({ code: "unmeasurable", detail: `more ${what} than are told` });
     const message = create(FilesystemStateSchema, {
@@ -445,20 +448,25 @@ export class ContainerMonitor {
 
   /**
    * The engine writes its files before it tells of the reason (a network joined): files that changed are told only with facts taken after the change.
-   * Unchanged ones are the same array as before.
+   * Unchanged ones are the same array as before, and so are those of a container that ended: the engine removes them with it.
    */
   async #engineFilesAndFacts(): Promise<BindFileInit[]> {
+    this.#engineFilesGone = false;
     const found = await this.#readEngineFiles();
     const before = new Map(this.#bindFiles.map((file) => [file.destination, file]));
     // One that cannot be read may have gone with its container before the engine could be asked.
-    const lost = !this.#facts.networkOwnerGone && found.some(({ sha256 }) => sha256?.length === 0);
+    const isLost = (files: readonly BindFileInit[]): boolean => !this.#facts.networkOwnerGone && files.some(({ sha256 }) => sha256?.length === 0);
+    const lost = isLost(found);
     if (!lost && found.every((file) => sameContent(before.get(file.destination) ?? file, file))) {
       const same = found.length === before.size && found.every((file) => sameFile(before.get(file.destination), file));
       return same ? this.#bindFiles : found;
     }
-    const facts = await this.#options.inspect().catch(() => undefined);
+    // An engine that does not answer has not said that it ended.
+    const facts = await this.#options.inspect().catch(() => this.#facts);
     if (facts?.pid === this.#facts.pid) this.#facts = withFormerAddresses(facts, this.#facts);
-    return this.#readEngineFiles();
+    const now = await this.#readEngineFiles();
+    this.#engineFilesGone = facts === undefined && isLost(now);
+    return this.#engineFilesGone ? this.#bindFiles : now;
   }
 
   async #readEngineFiles(): Promise<BindFileInit[]> {

@@ -263,6 +263,7 @@ test("where the container whose network it joined was removed, that one's files 
   expect(await told()).toEqual({ claims: [], undeclared: [], hosts });
 
   // While the engine says that the container is there, files without names are somebody's doing.
+  answer = {};
   mounts = [...nameless, data];
   for (const { hostPath } of engineFiles) rmSync(hostPath);
   expect(await told()).toEqual({ claims: [], undeclared: ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"], hosts });
@@ -273,6 +274,31 @@ test("where the container whose network it joined was removed, that one's files 
   expect(await told()).toEqual({ claims: ["network-owner-gone"], undeclared: ["/data", "/etc/hosts"], hosts });
   mounts = [...nameless, mount("/etc/hosts", "/srv/volume/hosts"), data];
   expect(await told()).toEqual({ claims: ["network-owner-gone"], undeclared: ["/etc/hosts"], hosts });
+});
+
+test("files that went with their container are claimed, and not told as altered; while it runs, or the engine does not answer, they are told", async () => {
+  const node = new Node();
+  const directory = scratch();
+  const engineFiles = ["hosts", "hostname"].map((name) => ({ destination: `/etc/${name}`, hostPath: join(directory, name), digestPath: undefined }));
+  for (const { hostPath } of engineFiles) writeFileSync(hostPath, "x\n", { mode: 0o644 });
+  let inspect = (): Partial<ContainerFacts> | undefined => ({});
+  const monitor = await node.run("c", scratch(), { facts: { engineFiles }, inspect: () => inspect() });
+  const told = async (): Promise<{ claims: string[]; read: number }> => {
+    await monitor.look();
+    await monitor.layersChanged();
+    const { state, claims } = node.tell()("c");
+    return { claims, read: state.filesystem.bindFiles.filter(({ sha256 }) => sha256.length === 32).length };
+  };
+  expect(await told()).toEqual({ claims: [], read: 2 });
+  for (const { hostPath } of engineFiles) rmSync(hostPath);
+  inspect = () => undefined;
+  expect(await told()).toEqual({ claims: ["vanished"], read: 2 });
+  inspect = () => ({});
+  expect(await told()).toEqual({ claims: [], read: 0 });
+  inspect = () => {
+    throw new Error("no answer");
+  };
+  expect(await told()).toEqual({ claims: [], read: 0 });
 });
 
 test("the very same mounts once more, as while docker cp runs, are no mounts of somebody's; others over them are, and the same with other options", async () => {
