@@ -1,6 +1,7 @@
 /** What happened in an incident, in order: what the kernel told, what the verifier found and decided, whom it told, what people and actuators did. */
 import type { Exception, IncidentDecision } from "@hullmark/proto/v1/query";
 import type { Assignment, Decision, Incident } from "@hullmark/verifier/core/incident/incident";
+import { isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { actionKindWord, actionStateWord, actorWord, captureWords, toMs } from "../output/words.ts";
 import type { ToldMember } from "./fetch.ts";
 
@@ -10,11 +11,11 @@ type Told = Pick<ToldMember, "drift" | "actions" | "exceptions">;
 export interface TimelineEvent {
   readonly atMs: number;
   /**
-   * `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; of an action `action`, `approved`, `captured` (or why not), `issued`, `settled`; of an exception `exception` (asked for), `excused`,
+   * `changed` by the kernel's event (last, where often), `heard` for the last time, `found` (again, where it changed since), `told`, `acknowledged`, `resolved`; of an action `action`, `approved`, `captured` (or why not), `issued`, `settled`; of an exception `exception` (asked for), `excused`,
    * `not-excused` (denied), `excuse-over` (revoked, or at its end); of the incident itself `assigned`, `closed`.
    */
   readonly what:
-    | ("changed" | "found" | "told" | "acknowledged" | "resolved")
+    | ("changed" | "heard" | "found" | "told" | "acknowledged" | "resolved")
     | ("action" | "approved" | "captured" | "issued" | "settled")
     | ("exception" | "excused" | "not-excused" | "excuse-over")
     | ("assigned" | "closed");
@@ -59,8 +60,13 @@ function eventsOf({ drift, actions, exceptions }: Told): TimelineEvent[] {
     const about = { driftId: drift.id, actionId: null, node: drift.nodeName, container: drift.containerName };
     events.push({ atMs: at, what, ...about, by: null, detail: "", logIndex: null, ...more });
   };
-  add(toMs(drift.changedAt), "changed", { by: drift.actor?.executable ? actorWord(drift) : null });
-  add(toMs(drift.committedAt), "found", { detail: drift.summary });
+  const [changedAtMs, foundAtMs = 0] = [toMs(drift.changedAt), toMs(drift.committedAt)];
+  const silence = isSilence(drift.kind);
+  add(changedAtMs, silence ? "heard" : "changed", { by: drift.actor?.executable ? actorWord(drift) : null });
+  // One that changed since it was found is told as it is now: what it was then is in the log.
+  const changedSince = !silence && changedAtMs !== undefined && changedAtMs > foundAtMs;
+  add(foundAtMs, "found", { detail: changedSince ? "" : drift.summary });
+  if (changedSince) add(Math.max(changedAtMs, toMs(drift.measuredAt) ?? 0), "found", { detail: drift.summary });
   add(toMs(drift.alertedAt), "told");
   if (drift.acknowledgedBy) add(toMs(drift.acknowledgedAt), "acknowledged", { by: drift.acknowledgedBy, detail: drift.acknowledgedReason });
   for (const action of actions) {

@@ -22,7 +22,7 @@ export function toldBeyond(incident: ToldIncident, { drifts }: Pick<Proven, "dri
       const plain = Object.fromEntries([...since, ...BEYOND].map((name) => [name, drift[name]]));
       return { id: drift.id, ...plain, origin: beyond(drift.origin, own?.origin), actor: beyond(drift.actor, own?.actor) };
     }),
-    timeline: view.timeline.filter(({ what }) => what === "told" || what === "changed"),
+    timeline: view.timeline.filter(({ what }) => ["told", "changed", "heard"].includes(what)),
   };
 }
 

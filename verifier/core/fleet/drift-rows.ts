@@ -114,15 +114,17 @@ export function openDrift(
 export function updateDrift(row: DriftRow, finding: AnyFinding, subject: DriftSubject, nowMs: number): DriftRow {
   const acknowledged = row.state === DriftState.ACKNOWLEDGED;
   const holds = acknowledged && !finding.notice && finding.severity <= row.severity && sight(finding) === sight(row);
+  const state = holds ? row.state : stateOf(finding);
   return {
     ...row,
     ...shown(finding, subject),
     provenance: subject.provenance,
-    state: holds ? row.state : stateOf(finding),
+    state,
     actor: finding.actor ?? row.actor,
     changedAtMs: toldAtMs(finding) ?? row.changedAtMs,
     measuredAtMs: nowMs,
-    alertedAtMs: acknowledged && !holds ? undefined : row.alertedAtMs,
+    // What opens again is told again.
+    alertedAtMs: state === DriftState.OPEN && row.state !== DriftState.OPEN ? undefined : row.alertedAtMs,
   };
 }
 
