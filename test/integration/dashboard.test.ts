@@ -348,6 +348,10 @@ test("an exception is asked for from the drift, and decided by somebody else who
   await approver.getByRole("listitem").filter({ hasText: seed }).waitFor();
   await screenshot(approver, "exception-one");
   expect(await problemsOf(approver)).toEqual([]);
+  // It excuses what was there, not what is there now: another can be asked for.
+  await write(2, { "etc/app.conf": file("port=81\n"), "etc/seed.conf": file("other seed"), "etc/own.conf": file("own") });
+  await seen(responder, /does not excuse what is there now: it changed since some-approver approved that/);
+  await responder.getByText("Ask for an exception").waitFor();
   const admin = await pageOf("admin", "/exceptions");
   await admin.getByRole("button", { name: "Deny…" }).click();
   await admin.locator("form input:focus").waitFor();

@@ -12,7 +12,7 @@ import { Age, Answered, Badge, Command, count, Facts, Name, Path, Severity, type
 import type { PageProps } from "../shell.tsx";
 import { Acknowledge } from "./acknowledge.tsx";
 import { ALIVE } from "./exceptions.tsx";
-import { AskException, Touching, touchesDrift } from "./excuse.tsx";
+import { AskException, isOutgrown, Touching, touchesDrift } from "./excuse.tsx";
 import { hasContent, TextDiff } from "./text-diff.tsx";
 
 const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
@@ -145,9 +145,11 @@ export function DriftPage({ id, session }: PageProps & { readonly id?: string })
           return (
             <>
               <DriftFacts drift={drift} now={now} />
-              {touching && <Touching exceptions={touching} />}
+              {touching && <Touching exceptions={touching} drifts={[drift]} />}
               {drift.state === DriftState.OPEN && mayAct(session) && <Acknowledge drifts={[drift]} again={answer.again} />}
-              {STANDING.includes(drift.state) && mayAct(session) && touching?.length === 0 && <Excuse drift={drift} again={exceptions.again} />}
+              {STANDING.includes(drift.state) && mayAct(session) && touching?.every((each) => isOutgrown(each, [drift])) && (
+                <Excuse drift={drift} again={exceptions.again} />
+              )}
               <Differences drift={drift} />
               {mayAct(session) && hasContent(drift) && <TextDiff key={drift.id} drift={drift} />}
             </>

@@ -88,7 +88,7 @@ function Run({ run, now }: { readonly run: DrillRun; readonly now: number }) {
       <Time ms={run.detectMs} withinMs={run.detectWithinMs} />
       <Time ms={run.alertMs} withinMs={run.alertWithinMs} />
       <Time ms={run.containMs} withinMs={run.containWithinMs} word={run.containment} />
-      <td>
+      <td class="by">
         <Name text={run.by} max={40} />
       </td>
       <td class={run.problem === "" ? undefined : "why"}>

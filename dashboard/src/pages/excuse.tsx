@@ -1,6 +1,7 @@
 /** Exceptions where they touch a drift or an incident, and asking for one. */
 import { Admin } from "@hullmark/proto/v1/admin";
-import type { Drift, Exception, Incident } from "@hullmark/proto/v1/query";
+import { type Drift, DriftState, type Exception, type Incident } from "@hullmark/proto/v1/query";
+import { toMs } from "hullmark/output/words";
 import { useState } from "preact/hooks";
 import { AskError, ask } from "../ask.ts";
 import { Check } from "../list.tsx";
@@ -10,28 +11,45 @@ const DAY_SECONDS = 86_400;
 /** The verifier knows what policy allows. */
 const MAX_DAYS = 365;
 
-/** That it is excused, or that somebody asks for it: a line each. */
-export function Touching({ exceptions }: { readonly exceptions: readonly Exception[] }) {
+/**
+ * That it is excused, or was and is not as it is now, or that somebody asks for it: a line each.
+ * @param drifts that are shown with them
+ */
+export function Touching({ exceptions, drifts }: { readonly exceptions: readonly Exception[]; readonly drifts: readonly Drift[] }) {
   if (exceptions.length === 0) return null;
   return (
     <section class="notice warn" aria-label="Exceptions">
-      {exceptions.map(({ id, state, until, requestedBy, decidedBy, reason }) => (
-        <p key={id}>
-          <a href={`/exceptions/${id}`}>{id}</a>{" "}
-          {state === "approved" ? (
-            <>
-              excuses this until <Day at={until} />, approved by <Name text={decidedBy} max={60} />
-            </>
-          ) : (
-            <>
-              asks that this be excused until <Day at={until} />, and waits for a decision
-            </>
-          )}
-          ; asked for by <Name text={requestedBy} max={60} />: <Name text={reason} max={300} />
-        </p>
-      ))}
+      {exceptions.map((exception) => {
+        const { id, state, until, requestedBy, decidedBy, reason } = exception;
+        return (
+          <p key={id}>
+            <a href={`/exceptions/${id}`}>{id}</a>{" "}
+            {isOutgrown(exception, drifts) ? (
+              <>
+                does not excuse what is there now: it changed since <Name text={decidedBy} max={60} /> approved that
+              </>
+            ) : state === "approved" ? (
+              <>
+                excuses this until <Day at={until} />, approved by <Name text={decidedBy} max={60} />
+              </>
+            ) : (
+              <>
+                asks that this be excused until <Day at={until} />, and waits for a decision
+              </>
+            )}
+            ; asked for by <Name text={requestedBy} max={60} />: <Name text={reason} max={300} />
+          </p>
+        );
+      })}
     </section>
   );
+}
+
+/** Approved for one of these drifts, which was seen otherwise since: it excuses none of them. */
+export function isOutgrown({ id, state, driftId, decidedAt }: Exception, drifts: readonly Drift[]): boolean {
+  const standsSince = ({ state: of, measuredAt }: Drift): boolean =>
+    (of === DriftState.OPEN || of === DriftState.ACKNOWLEDGED) && (toMs(measuredAt) ?? 0) > (toMs(decidedAt) ?? 0);
+  return state === "approved" && drifts.some((drift) => drift.id === driftId && standsSince(drift)) && drifts.every(({ exception }) => exception !== id);
 }
 
 export const touchesDrift = (drift: Drift) => (exception: Exception) => exception.id === drift.exception || exception.driftId === drift.id;

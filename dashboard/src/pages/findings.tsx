@@ -19,7 +19,9 @@ export function RiskBadge({ risk }: { readonly risk: Risk | undefined }) {
 export function Counts({ image: { counts, reports, unknowns } }: { readonly image: ImageVulnerabilities }) {
   // What a maker says of vulnerabilities is no scan: that nothing is found then says nothing.
   if (!counts || !reports.some(({ scan }) => scan)) return <Badge tone="unknown">not scanned</Badge>;
-  const parts = (["critical", "high", "medium", "low"] as const).flatMap((name) => (counts[name] > 0 ? [`${counts[name]} ${name}`] : []));
+  const parts = (["critical", "high", "medium", "low", "negligible"] as const).flatMap((name) => (counts[name] > 0 ? [`${counts[name]} ${name}`] : []));
+  if (counts.unknown > 0) parts.push(`${counts.unknown} of unknown gravity`);
+  if (counts.suppressed > 0) parts.push(`${counts.suppressed} excused`);
   return (
     <>
       {parts.length > 0 ? parts.join(", ") : "none found"}

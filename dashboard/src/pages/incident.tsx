@@ -93,7 +93,7 @@ function Told({ told, now, session, again }: ToldProps) {
           ["Id", <code key="id">{incident.id}</code>],
         ]}
       />
-      {exceptions.value && <Touching exceptions={exceptions.value.exceptions.filter(touchesIncident(incident, drifts))} />}
+      {exceptions.value && <Touching exceptions={exceptions.value.exceptions.filter(touchesIncident(incident, drifts))} drifts={drifts} />}
       {open.length > 0 && mayAct(session) && <Acknowledge drifts={open} again={again} />}
       {mayDecideIncidents(session) && <DecideIncident incident={incident} again={again} />}
       <Timeline
