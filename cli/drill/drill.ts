@@ -2,6 +2,7 @@
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
 import type { DrillName } from "@hullmark/verifier/core/drill/names";
+import { toMs } from "../output/words.ts";
 import { type Expected, observe } from "./observe.ts";
 import type { Scenario } from "./scenario.ts";
 import { type Drill, type Objectives, type Occasion, type Seen, UNSEEN } from "./types.ts";
@@ -13,7 +14,11 @@ export interface DrillReport extends Seen {
   readonly container: string;
   /** The file or directory that it made; empty where it made none. */
   readonly path: string;
+  /** Of the policy. */
   readonly alertRoutes: readonly string[];
+  /** Of those the ones whose receiver took the drill's alert, and those whose receiver was told and did not, or not yet. A route that does not take such an alert is in neither. */
+  readonly takenBy: readonly string[];
+  readonly notTakenBy: readonly string[];
   /** Whether begin and end stand in the log. */
   readonly recorded: boolean;
 }
@@ -47,7 +52,7 @@ export async function runDrill(drill: Drill, scenario: Scenario): Promise<DrillR
  * @throws DrillError, KubectlError, RpcError where it came to nothing or that could not be removed; the signal's reason
  */
 export async function runStaged({ run, channel, objectives, say, signal }: Occasion, staged: Staged): Promise<DrillReport> {
-  const { alertRoutes, mode } = await channel.client(Query).getStatus({}, { signal });
+  const { alertRoutes, mode, now } = await channel.client(Query).getStatus({}, { signal });
   const admin = channel.client(Admin);
   const fact = {
     ...{ drill: staged.name, run, container: staged.container, detectWithinMs: objectives.detectMs, alertWithinMs: objectives.alertMs },
@@ -75,7 +80,25 @@ export async function runStaged({ run, channel, objectives, say, signal }: Occas
     () => false,
   );
   if (failures.length > 0) throw failures[0];
-  return { ...seen, drill: staged.name, run, container: staged.container, path: staged.path, alertRoutes, recorded };
+  // The drill is over and recorded: that nobody can say who took its alert changes nothing of it.
+  const told = seen.alertMs === undefined || alertRoutes.length === 0 ? NOBODY : await whoTook({ channel, signal, run }, toMs(now) ?? 0).catch(() => NOBODY);
+  return { ...seen, drill: staged.name, run, container: staged.container, path: staged.path, alertRoutes, ...told, recorded };
+}
+
+type Taken = Pick<DrillReport, "takenBy" | "notTakenBy">;
+const NOBODY: Taken = { takenBy: [], notTakenBy: [] };
+/** As many as the verifier tells at once. */
+const MAX_NOTIFICATIONS = 1000;
+
+/** A notification names one alert, by the container, pod or node that has the run's name: one that gathers several since the drill began counts as the drill's. */
+async function whoTook({ channel, signal, run }: Pick<Occasion, "channel" | "signal" | "run">, sinceMs: number): Promise<Taken> {
+  const { notifications } = await channel.client(Query).listNotifications({ limit: MAX_NOTIFICATIONS }, { signal });
+  const own = notifications.filter(
+    ({ summary, firing, createdAt }) => firing > 0 && (toMs(createdAt) ?? 0) >= sinceMs && (firing > 1 || summary.includes(run)),
+  );
+  const takenBy = new Set(own.filter(({ state }) => state === "delivered").map(({ route }) => route));
+  const notTakenBy = new Set(own.map(({ route }) => route).filter((route) => !takenBy.has(route)));
+  return { takenBy: [...takenBy].sort(), notTakenBy: [...notTakenBy].sort() };
 }
 
 function recordOf({ outcome, problem, driftId, detectMs, alertMs, containment }: Seen) {

@@ -7,12 +7,29 @@ import type { Called } from "../kubectl/invocation.ts";
 
 /** The stable form of `-o json`. */
 export function drillView(report: DrillReport, { detectMs: detectWithin, alertMs: alertWithin, containMs: containWithin }: Objectives): unknown {
-  const { drill, run, container, path, outcome, problem, driftId, detectMs, alertMs, containment, resolveMs, alertRoutes, actor, recorded } = report;
+  const {
+    drill,
+    run,
+    container,
+    path,
+    outcome,
+    problem,
+    driftId,
+    detectMs,
+    alertMs,
+    containment,
+    resolveMs,
+    alertRoutes,
+    takenBy,
+    notTakenBy,
+    actor,
+    recorded,
+  } = report;
   const measured = (ms: number | undefined, withinMs: number | undefined) => ({ ms: ms === undefined ? null : Math.round(ms), withinMs: withinMs ?? null });
   const { state, ms, action, detail } = containment;
   return {
     ...{ drill, run, container, path: path || null, outcome, problem, drift: driftId || null, actor: actor || null },
-    ...{ detect: measured(detectMs, detectWithin), alert: measured(alertMs, alertWithin), alertRoutes },
+    ...{ detect: measured(detectMs, detectWithin), alert: measured(alertMs, alertWithin), alertRoutes, takenBy, notTakenBy },
     ...{ resolve: { ms: resolveMs === undefined ? null : Math.round(resolveMs) } },
     ...{ contain: { ...measured(ms, containWithin), state, action: action || null, detail }, recorded },
   };
@@ -23,7 +40,7 @@ export function drillText(report: DrillReport, objectives: Objectives, command: 
   const lines = [
     `${outcome.toUpperCase()}  ${drill} in ${printable(container, 300)}${problem ? `: ${printable(problem, 500)}` : ""}`,
     `Detected  ${took(detectMs, objectives.detectMs)}${driftId ? ` as ${printable(driftId, 32)}` : ""}${actor ? `, by ${printable(actor, 100)}` : ""}`,
-    `Alerted   ${alerted(report, objectives)}`,
+    `Alerted   ${alerted(report, objectives, command)}`,
     ...(drill === "silent-agent" ? ofNode(report) : [`Contained ${contained(report, objectives, command)}`]),
     `Removed   the drill's ${drill === "silent-agent" ? "node, which is revoked" : "container"}; ${recorded ? `run ${run} is in the log` : "its end could NOT be recorded in the log"}`,
   ];
@@ -40,14 +57,17 @@ function took(ms: number | undefined, withinMs: number | undefined): string {
   return `${Math.round(ms)} ms${withinMs === undefined ? "" : ` (objective ${withinMs})`}`;
 }
 
-function alerted({ alertMs, alertRoutes, containment }: DrillReport, objectives: Objectives): string {
+function alerted({ alertMs, alertRoutes, takenBy, notTakenBy, containment }: DrillReport, objectives: Objectives, command: Called): string {
   if (containment.state === "refused") return "nobody: what is refused at the door is in the log";
   if (alertRoutes.length === 0) return "nobody: the policy has no alert route";
-  return `${took(alertMs, objectives.alertMs)}, by ${printable(alertRoutes.join(", "), 200)}`;
+  const named = (routes: readonly string[]): string => printable(routes.join(", "), 200);
+  const by = takenBy.length > 0 ? `, by ${named(takenBy)}` : alertMs === undefined ? "" : `, by one of ${named(alertRoutes)}`;
+  const not = notTakenBy.length > 0 ? `; not taken${takenBy.length > 0 ? "" : " yet"} by ${named(notTakenBy)}: ${command} alert ls` : "";
+  return `${took(alertMs, objectives.alertMs)}${by}${not}`;
 }
 
 function contained({ containment: { state, ms, action, detail } }: DrillReport, objectives: Objectives, command: Called): string {
   if (state === "refused") return `${took(ms, objectives.containMs)}: admission refused it (${printable(detail, 300)})`;
   const words = `${printable(detail, 300)}${action ? ` (${command} action show ${printable(action, 64)})` : ""}`;
-  return state === "done" ? `${took(ms, objectives.containMs)}: ${words}` : `no: ${words}`;
+  return state === "done" ? `${took(ms, objectives.containMs)}: ${words}` : `no${words ? `: ${words}` : ""}`;
 }

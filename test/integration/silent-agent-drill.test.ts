@@ -37,7 +37,7 @@ metadata: { name: p }
 spec:
   mode: enforce
   intervals: { heartbeat: 1s }
-  alerts: { silentAfter: 5s, routes: [{ name: hook, type: webhook, url: "${receiver.url}", minSeverity: info }] }
+  alerts: { silentAfter: 5s, routes: [{ name: hook, type: webhook, url: "${receiver.url}", minSeverity: info }, { name: gone, type: webhook, url: "http://127.0.0.1:9/" }, { name: other, type: webhook, url: "${receiver.url}", match: { kinds: [setuid] } }] }
   response: { nodes: { rules: [{ name: all, marks: [label, taint, cordon], actuators: ["**"], withholdCertificate: true }] } }
 ${more}`;
   await verifier.start(`policyFile: ${verifier.policy(policy)}\nenrolment: { mode: allowlist, acceptJoinTokens: ${acceptJoinTokens} }`);
@@ -66,7 +66,7 @@ test("it is found, told, left alone, and told to be over; the node is revoked an
     ...{ drill: "silent-agent", container: expect.stringMatching(/^hullmark-drill-[0-9a-f]{10}$/), path: null, outcome: "passed", problem: "" },
     ...{ drift: expect.stringMatching(/^D-/), detect: { ms: expect.any(Number), withinMs: 60_000 }, alert: { ms: expect.any(Number), withinMs: 600_000 } },
     ...{ resolve: { ms: expect.any(Number) }, contain: { state: "not-asked", detail: "nothing was done to it, as it should be" } },
-    ...{ alertRoutes: ["hook"], recorded: true },
+    ...{ alertRoutes: ["hook", "gone", "other"], takenBy: ["hook"], notTakenBy: ["gone"], recorded: true },
   });
   expect(told()).toEqual(["firing", "resolved"]);
   expect(await nodes()).toEqual([]);
