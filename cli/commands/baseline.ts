@@ -3,6 +3,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type Baseline, type BaselineReportRow, Query } from "@hullmark/proto/v1/query";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
@@ -71,14 +72,14 @@ function reportCommand(): Command {
 }
 
 const REPORT_HEADERS = ["WHAT", "OF", "STATE", "OWNER", "APPROVED BY", "REVIEW", "USED", "LAST USED", "WHY"];
-const USES: Readonly<Record<string, string>> = { nodes: "nodes", workload: "files", exception: "drifts" };
+const USES: Readonly<Record<string, string>> = { nodes: "node", workload: "file", exception: "drift" };
 
 function reportCells(row: BaselineReportRow): string[] {
   const { id, of, state, owner, approvedBy, reviewAt, ends, overdue, lastUsed, uses, unused, kind, reason } = row;
   const review = overdue ? `${date(reviewAt)} OVERDUE` : `${ends && reviewAt ? "ends " : ""}${date(reviewAt)}`;
   return [
     ...[printable(id, 100), printable(of, 60), state, printable(owner, 40), printable(approvedBy, 40) || "-", review],
-    ...[`${uses} ${USES[kind] ?? ""}`, `${date(lastUsed)}${unused ? " UNUSED" : ""}`, printable(reason, 60)],
+    ...[counted(uses, USES[kind] ?? "use"), `${date(lastUsed)}${unused ? " UNUSED" : ""}`, printable(reason, 60)],
   ];
 }
 

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { open, writeFile } from "node:fs/promises";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Query } from "@hullmark/proto/v1/query";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { parseVerifierKeys } from "@hullmark/verifier/core/transparency/note";
@@ -51,7 +52,7 @@ export function exportCommand(find: (asking: Asking, id: string) => Promise<Told
           if (there !== undefined) throw new ContextError(`${there}: it is there already`);
           const record = await makeRecord(incident, resourceReader(log.read), log.key, await namespacesOf(asking));
           await writeFile(file, record, { flag: "wx", mode: 0o600 });
-          asking.print(`${incident.id} with ${incident.members.length} drifts in ${printable(file)}\n`);
+          asking.print(`${incident.id} with ${counted(incident.members.length, "drift")} in ${printable(file)}\n`);
           const fetched = reason === undefined ? [] : await fetchBeside(asking, file, wanted, reason);
           for (const { action, why } of fetched)
             asking.print(`${action} ${why === undefined ? `in ${printable(besideRecord(file, action))}` : `not fetched: ${printable(why, 200)}`}\n`);

@@ -1,4 +1,5 @@
 /** `hullmark incident ls|show|ack|assign|resolve|export|verify`: the same drift on any number of nodes as one matter. */
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
@@ -82,7 +83,7 @@ function ackCommand(): Command {
         asking.print(incidentPage(incident, false, asking.nowMs, asking.command));
         const { acknowledged, refused } = await acknowledgeIncident(asking, incident, reason);
         for (const { driftId, why } of refused) asking.print(`${driftId} not acknowledged: ${printable(why, 200)}\n`);
-        asking.print(`${incident.id}: ${acknowledged.length} drifts acknowledged\n`);
+        asking.print(`${incident.id}: ${counted(acknowledged.length, "drift")} acknowledged\n`);
         return refused.length > 0 ? EXIT.unknown : EXIT.clean;
       }),
     );

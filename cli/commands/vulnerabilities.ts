@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
@@ -25,7 +26,7 @@ export function vulnerabilitiesCommand(): Command {
 function importCommand(): Command {
   return new Command("import")
     .description("hand in a report on an image, or statements about it (admins): it is logged, and counts until a newer one of the same tool comes")
-    .argument("<file>", "JSON of Trivy or Grype, SARIF 2.1.0, CycloneDX, OpenVEX or SPDX; at most 16 MiB")
+    .argument("<file>", "JSON of Trivy or Grype, SARIF 2.1.0, CycloneDX, SPDX, OpenVEX or CSAF (VEX); at most 16 MiB")
     .option("--image <image>", "digest of the image, name@digest, or a reference by which one image runs: needed where the report names none", "")
     .addOption(formatOption())
     .addHelpText("after", "\nExit: 0 counts, 2 usage, no right, or not a report of this image, 3 cannot tell")
@@ -36,8 +37,8 @@ function importCommand(): Command {
         else {
           const { format, tool, findings, statements, leftOut, replaces } = imported;
           const said = [
-            `${findings} findings`,
-            ...(statements > 0 ? [`${statements} statements`] : []),
+            counted(findings, "finding"),
+            ...(statements > 0 ? [counted(statements, "statement")] : []),
             ...(leftOut > 0 ? [`${leftOut} left out: no vulnerabilities of packages`] : []),
           ];
           print(`${printable(tool || format, 80)} of ${imported.image}: ${said.join(", ")}\n`);

@@ -4,6 +4,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
 import type { Decision, Incident } from "@hullmark/verifier/core/incident/incident";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 import { type TimelineEvent, timelineOf } from "../incident/timeline.ts";
@@ -39,13 +40,10 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
   const { drift } = gravest(standing.length > 0 ? standing : members);
   lines.push(field("What", printable(drift.summary, 1000)));
   lines.push(
-    field(
-      "Where",
-      `${several(incident.workloads, 200)} · ${counted(members.length, "drift")}, ${standing.length} of them standing, on ${counted(nodes.length, "node")}`,
-    ),
+    field("Where", `${whereWord(incident)}${counted(members.length, "drift")}, ${standing.length} of them standing, on ${counted(nodes.length, "node")}`),
   );
   if (incident.image) lines.push(field("Image", `${printable(drift.imageReference, 200)}${drift.configDigest ? ` · config ${drift.configDigest}` : ""}`));
-  const again = incident.reopened > 0 ? ` · returned ${incident.reopened} times` : "";
+  const again = incident.reopened > 0 ? ` · returned ${counted(incident.reopened, "time")}` : "";
   lines.push(field("Since", `${iso(incident.firstSeenMs)} · newest ${ageMs(incident.lastSeenMs, nowMs)} ago${again}`));
   if (incident.resolvedAtMs !== undefined) lines.push(field("Over", iso(incident.resolvedAtMs)));
   lines.push(field("Owner", ownerLine(incident)));
@@ -112,6 +110,12 @@ function eventLine({ atMs, what, driftId, actionId, node, by, detail }: Timeline
   return `${iso(atMs)}  ${what.padEnd(12)} ${about}${who}${detail ? `: ${printable(detail, 200)}` : ""}`;
 }
 
+/** Of a matter of nodes themselves the nodes. */
+function whereWord({ workloads, nodes }: ToldIncident): string {
+  const named = workloads.filter((name) => name !== "");
+  return named.length > 0 ? `${several(workloads, 200)} · ` : `node ${several(nodes, 200)} · `;
+}
+
 function ownerLine({ owner, assigned }: ToldIncident): string {
   if (assigned && assigned.owner === owner) return printable(`${owner || "nobody"}, by ${assigned.by} ${iso(assigned.atMs)}: ${assigned.reason}`, 700);
   return owner ? `${printable(owner, 100)}, who acknowledged it` : "nobody: not acknowledged";
@@ -126,8 +130,6 @@ function gravest(members: readonly ToldMember[]): ToldMember {
 }
 
 const left = (count: number, what: string): string[] => (count > 0 ? [`and ${count} ${what} (-o wide)`] : []);
-
-const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 function several(names: readonly string[], max: number): string {
   const [first = "", ...others] = names;

@@ -1,4 +1,5 @@
 /** What `hullmark incident verify` tells: what is proven, by which entries, and what is not. */
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { LogValue } from "@hullmark/verifier/core/transparency/entry";
 import type { CaptureHeld } from "../incident/captures.ts";
@@ -15,7 +16,9 @@ export function verificationText(verification: RecordVerification, captures: rea
   const { verdict, id, drifts, namespaces, findings, unproven, entries, complete, since } = verification;
   const word = { ok: "VERIFIED", tampered: "TAMPERED WITH", incomplete: "CANNOT TELL" }[verdict];
   const where = namespaces ? ` in ${printable(namespaces.join(", "), 200)} alone` : "";
-  const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts${where}, ${entries.length} entries of the log`];
+  const lines = [
+    `${word}  ${printable(id, 40)}  ${counted(drifts, "drift")}${where}, ${entries.length} ${entries.length === 1 ? "entry" : "entries"} of the log`,
+  ];
   for (const { verdict: kind, message } of findings.slice(0, MAX_SHOWN)) lines.push(`  ${kind === "tampered" ? "✗" : "?"} ${printable(message, 400)}`);
   for (const { action, digest, index, file } of captures.slice(0, MAX_SHOWN))
     lines.push(`  ${HELD[file].slice(0, 1)} capture of ${action} (${digest}, entry ${index})${HELD[file].slice(1)}`);

@@ -2,6 +2,7 @@
 
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 import type { Called } from "../kubectl/invocation.ts";
@@ -37,7 +38,7 @@ export function playbookPage(text: string, incident: ToldIncident, command: Call
   const more = members.length - 1;
   const lines = [`${id}  ${kind}, ${incident.state}: ${printable(shown.drift.summary, 300)}`];
   lines.push(`The commands are of ${shown.driftId} on ${printable(shown.nodeName, 253)}; words in capitals are for you to fill in.`);
-  if (more > 0) lines.push(`${more} more drifts, on ${nodes.length} nodes in all: ${command} incident show ${id}`);
+  if (more > 0) lines.push(`${counted(more, "more drift")}, on ${counted(nodes.length, "node")} in all: ${command} incident show ${id}`);
   return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", (block) =>
     commandsOf(block, id, shown.drift).map((line) => line.replace(/^hullmark /, `${command} `)),
   )}`;

@@ -137,7 +137,7 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
     back.id,
     "/etc/app.conf",
     "3 drifts, 1 of them standing, on 3 nodes",
-    "returned 1 times",
+    "returned 1 time",
     "docs/playbooks.md#files",
     "acknowledged",
     "by some-responder: mine",
@@ -419,7 +419,7 @@ async function asTyped({ id, members }: ToldIncident): Promise<void> {
   expect(await hullmark("playbook", "show", "I-0")).toMatchObject({ code: 2, out: expect.stringContaining("no such incident") });
   expect(await hullmark("alert", "test")).toMatchObject({ code: 2, out: expect.stringContaining("the policy has no alert route") });
   expect(await hullmark("show", id.slice(0, 5), "-o", "wide")).toMatchObject({ code: 1, out: expect.stringContaining(members[0]?.driftId ?? "?") });
-  expect(await hullmark("ack", id, "-m", "known")).toMatchObject({ code: 0, out: expect.stringContaining(`${id}: 1 drifts acknowledged`) });
+  expect(await hullmark("ack", id, "-m", "known")).toMatchObject({ code: 0, out: expect.stringContaining(`${id}: 1 drift acknowledged`) });
   await reaches({ id, state: "acknowledged", owner: "team-cart" });
   expect(await hullmark("assign", id, "-m", "x")).toMatchObject({ code: 2, out: expect.stringContaining("give a person, --me or --nobody") });
   expect(await hullmark("assign", id, "--me", "-m", "mine")).toMatchObject({ code: 0, out: expect.stringContaining(`${id} is given to admin`) });

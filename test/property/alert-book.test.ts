@@ -168,7 +168,7 @@ describe("alert book", () => {
     const first = episode(book, T0);
     const again = episode(new AlertBook(stored(book)), T0 + REOPEN_WINDOW_MS);
     expect(again).toMatchObject({ fingerprint: first?.fingerprint, status: "firing", reopened: 1 });
-    expect(again?.description).toContain(`Again  it had been over since ${new Date(T0 + 1000).toISOString()}; returned 1 times`);
+    expect(again?.description).toContain(`Again  it had been over since ${new Date(T0 + 1000).toISOString()}; returned 1 time`);
     step(book, [], routes, T0 + REOPEN_WINDOW_MS + 1001);
     expect(stored(book)).toEqual([]);
     expect(episode(book, T0 + REOPEN_WINDOW_MS + 2000)).toMatchObject({ fingerprint: first?.fingerprint, reopened: 0 });

@@ -122,7 +122,7 @@ describe("playbook", () => {
     const docker = incident(member(1, {}), member(2, { node: "w-2", container: "web-2" }, 4));
     const page = playbookPage(PLAYBOOKS, docker, "hullmark");
     expect(page).toContain(
-      `The commands are of D-2 on w-2; words in capitals are for you to fill in.\n1 more drifts, on 2 nodes in all: hullmark incident show ${docker.id}\n`,
+      `The commands are of D-2 on w-2; words in capitals are for you to fill in.\n1 more drift, on 2 nodes in all: hullmark incident show ${docker.id}\n`,
     );
     for (const line of ["## Files", "hullmark drift show D-2", "docker cp web-2:/etc/app.conf .", `hullmark incident ack ${docker.id} -m TEXT`])
       expect(page).toContain(line);

@@ -1,6 +1,7 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
 import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "../policy/kinds.ts";
+import { counted } from "../text/counted.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -154,7 +155,7 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   if (!OF_NOBODY.has(subject.kind)) lines.push(`Who    ${who(subject)}`);
   lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
   if (scene.reopened > 0 && scene.overSinceMs !== undefined)
-    lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${scene.reopened} times`);
+    lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${counted(scene.reopened, "time")}`);
   if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
   if (scene.owner) lines.push(`Owner  ${printable(scene.owner, 64)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
