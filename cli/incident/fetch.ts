@@ -1,6 +1,6 @@
 /** Incidents as computed from what the verifier tells of drifts and actions. */
 import { RpcError } from "@hullmark/proto/rpc";
-import { type Drift, DriftState, type Exception, Query } from "@hullmark/proto/v1/query";
+import { type Drift, DriftState, type Exception, Query, type Incident as Told } from "@hullmark/proto/v1/query";
 import { type Action, Response } from "@hullmark/proto/v1/response";
 import { type Decided, excusedSince, type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
 import { isContaining, withoutUndone } from "@hullmark/verifier/core/response/isolation";
@@ -28,7 +28,7 @@ export interface Incidents {
 
 const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 
-/** @param past also what is resolved: without it, an incident that returned does not say since when, nor how often */
+/** @param past also drifts that are resolved: without it, what they have to do with an incident that stands is as the verifier tells it */
 export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" | "namespace">, past: boolean): Promise<Incidents> {
   const { channel, signal, namespace } = asking;
   const exceptions = (await channel.client(Query).listExceptions({}, { signal })).exceptions.toReversed();
@@ -43,7 +43,7 @@ export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" |
     },
   );
   const actions = await fetchActions(asking);
-  const decided = await fetchDecided(asking, past);
+  const told = await fetchTold(asking, past);
   const actionsOf = actionsBy(actions.toReversed());
   const asked = Map.groupBy(exceptions, ({ driftId }) => driftId);
   const exceptionsOf = ({ id, exception }: Drift): Exception[] => {
@@ -54,17 +54,35 @@ export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" |
   const members = drifts
     .filter((drift) => isIn(namespace, drift))
     .flatMap((drift) => memberOf(drift, actionsOf(drift), exceptionsOf(drift), toMs(excuses.get(drift.exception)?.decidedAt)) ?? []);
-  return { incidents: incidentsOf(members, (id) => decided.get(id)), unknown };
+  const incidents = incidentsOf(members, (id) => decidedOn(told.get(id)));
+  // The verifier's word is of every namespace.
+  if (past || namespace !== undefined) return { incidents, unknown };
+  return { incidents: incidents.map((each) => withPast(each, told.get(each.id))).sort((a, b) => b.severity - a.severity), unknown };
 }
 
-/** What people decided, by incident id. A verifier that tells of no incidents has kept no decision. */
-async function fetchDecided({ channel, signal }: Pick<Asking, "channel" | "signal">, resolved: boolean): Promise<ReadonlyMap<string, Decided>> {
+/** What of an incident that stands is over makes it graver, and is since when it is there. */
+function withPast(incident: ToldIncident, told: Told | undefined): ToldIncident {
+  if (!told || told.state === "resolved") return incident;
+  return {
+    ...incident,
+    severity: Math.max(incident.severity, told.severity),
+    firstSeenMs: Math.min(incident.firstSeenMs, toMs(told.firstSeen) ?? incident.firstSeenMs),
+    reopened: told.reopened,
+  };
+}
+
+function decidedOn(told: Told | undefined): Decided | undefined {
+  return told && { assigned: decisionOf(told.lastAssigned), closed: decisionOf(told.lastClosed) };
+}
+
+/** As the verifier computed them, by id. One that tells of no incidents has kept no decision. */
+async function fetchTold({ channel, signal }: Pick<Asking, "channel" | "signal">, resolved: boolean): Promise<ReadonlyMap<string, Told>> {
   try {
     const told = await all(
       (pageToken) => channel.client(Query).listIncidents({ resolved, pageSize: PAGE_SIZE, pageToken }, { signal }),
       (page) => page.incidents,
     );
-    return new Map(told.map(({ id, lastAssigned, lastClosed }) => [id, { assigned: decisionOf(lastAssigned), closed: decisionOf(lastClosed) }]));
+    return new Map(told.map((each) => [each.id, each]));
   } catch (error) {
     if (error instanceof RpcError && error.code === "UNIMPLEMENTED") return new Map();
     throw error;

@@ -130,6 +130,9 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   await write(3, "port=84\n");
   const back = await reaches({ id: both.id, state: "open", reopened: 1, owner: "team-cart" });
   expect(back.members).toHaveLength(3);
+  // The list, which reads no drift that is over, says the same of it.
+  const { severity, firstSeenMs, reopened } = back;
+  await expect.poll(async () => (await incidents(false))[0], { timeout: 240_000 }).toMatchObject({ id: both.id, severity, firstSeenMs, reopened });
   expect(findIncidents(await incidents(), both.id.slice(0, 6).toLowerCase())).toHaveLength(1);
 
   const page = incidentPage(back, false, Date.now(), "hullmark");
