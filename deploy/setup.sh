@@ -23,14 +23,14 @@ test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal 
   etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack
   systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 rsyslogd:rsyslog /usr/share/doc/rsyslog-openssl:rsyslog-openssl chromium:chromium)
 
-# A repository.
-gitops_needs=(git:git)
+# A repository, and what Argo CD keeps its answers in.
+gitops_needs=(git:git redis-server:redis-server)
 
 # What the benches measure against, beyond what every Debian has.
 bench_needs=(aide:aide)
 
 # Newly installed units that apt would have enabled for the next boot.
-readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus.service prometheus-node-exporter.service prometheus-alertmanager.service swtpm-localca.service rsyslog.service etcd.service etcd2.service'
+readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus.service prometheus-node-exporter.service prometheus-alertmanager.service swtpm-localca.service rsyslog.service etcd.service etcd2.service redis-server.service'
 
 has() {
   case $1 in

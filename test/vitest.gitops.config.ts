@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// Flux itself, on a real cluster: npm run gitops.
+// Flux and Argo CD themselves, on a real cluster: npm run gitops.
 export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,

@@ -8,7 +8,7 @@
 #                signer and verifier of test/interop-notary (notary), crane and oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
 #                OpenReports, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
-#   gitops       Flux's source-controller and kustomize-controller, and their kinds: for npm run gitops alone
+#   gitops       Flux's source-controller and kustomize-controller, Argo CD, and the kinds of both: for npm run gitops alone
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -99,9 +99,12 @@ kinds() {
   local folder=$1 name=$2 each module file there
   shift 2
   for each in "$@"; do
-    module=${each%%/config/*}
+    module=$(printf '%s' "$each" | sed -E 's#/(config|manifests)/.*##')
     there=$(cd "$folder" && "$go" mod download -json "$module" | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
-    for file in "$there${each#"$module"}"/*.yaml; do cat "$file"; done
+    for file in "$there${each#"$module"}"/*.yaml; do
+      # Of folders that are applied by kustomize.
+      [ "${file##*/}" = kustomization.yaml ] || { echo ---; cat "$file"; }
+    done
   done >"$bin/$name"
   chmod 755 "$bin/$name"
 }
@@ -154,6 +157,9 @@ gitops() {
   build kustomize-controller "$(sources $from/flux)" build_released $from/flux github.com/fluxcd/kustomize-controller kustomize-controller
   build flux-kinds.yaml "$(sources $from/flux)" kinds $from/flux flux-kinds.yaml \
     github.com/fluxcd/source-controller/config/crd/bases github.com/fluxcd/kustomize-controller/config/crd/bases
+  build argocd "$(sources $from/argocd)" build_released $from/argocd github.com/argoproj/argo-cd/v3/cmd argocd
+  build argocd-kinds.yaml "$(sources $from/argocd)" kinds $from/argocd argocd-kinds.yaml github.com/argoproj/argo-cd/v3/manifests/crds
+  for part in argocd-application-controller argocd-repo-server; do ln -sfn argocd "$bin/$part"; done
 }
 
 for set in "${sets[@]}"; do "$set"; done
