@@ -10,14 +10,14 @@ export async function startChromium(): Promise<Browser> {
   return await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--disable-dev-shm-usage", "--disable-gpu"] });
 }
 
-/** Opens an address: again where Chromium gave up because the machine's interfaces change, as they do when a container starts. */
+/** Opens an address: again where Chromium gave up because the machine's interfaces change, as they do when a container starts, or came to try again itself. */
 export async function visit(page: Page, url: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       await page.goto(url);
       return;
     } catch (error) {
-      if (attempt === 5 || !/ERR_NETWORK_CHANGED|chrome-error:/.test(String(error))) throw error;
+      if (attempt === 5 || !/ERR_NETWORK_CHANGED|chrome-error:|interrupted by another navigation/.test(String(error))) throw error;
     }
   }
 }
