@@ -2,13 +2,13 @@
  * A pod's node is asked for a capture before the pod goes: whatever the node says or leaves unsaid, and wherever the verifier is killed meanwhile, the pod goes once, not before the capture is told or
  * waited for as long as policy says, and what became of that is on record.
  */
-import { generateKeyPairSync, randomBytes, X509Certificate } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { type CaptureRequest, type CaptureTakenSchema, CaptureTeller } from "@hullmark/proto/v1/capture";
-import { type Action, ActionKind, ActionState, Actuation, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
+import { type Action, ActionKind, ActionState, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
 import { CAPTURING_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Attester } from "../fakes/attester.ts";
@@ -61,11 +61,7 @@ async function start(capture: string, failpoint?: string): Promise<void> {
 
 /** Plays the cluster's actuator: does what it is handed at once, and tells of a capture that it cannot have taken. */
 async function actuator(): Promise<void> {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const request = { cluster: true, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-  const { certificateChain } = await verifier.admin().client(Admin).issueActuatorCertificate(request);
-  const pem = certificateChain.map((der) => new X509Certificate(der).toString()).join("");
-  const client = verifier.channel(Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" })), Buffer.from(pem)).client(Actuation);
+  const client = await verifier.actuation({ cluster: true });
   void (async () => {
     for await (const { intent } of client.pullIntents({})) {
       const { id, kind } = fromBinary(IntentSchema, intent?.body ?? new Uint8Array());

@@ -1,8 +1,7 @@
 /** The verifier, killed at every place of deciding and settling: one action for one drift, whatever is on disk when it dies. */
-import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { Admin } from "@hullmark/proto/v1/admin";
-import { ActionState, Actuation, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
+import { ActionState, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
 import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Attester } from "../fakes/attester.ts";
@@ -39,11 +38,7 @@ afterEach(async () => {
 
 /** Plays the actuator: reports each intent that it is handed as done. */
 async function actuator(nodeId: string): Promise<string[]> {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-  const { certificateChain } = await verifier.admin().client(Admin).issueActuatorCertificate(request);
-  const pem = certificateChain.map((der) => new X509Certificate(der).toString()).join("");
-  const client = verifier.channel(Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" })), Buffer.from(pem)).client(Actuation);
+  const client = await verifier.actuation({ node: nodeId });
   const handed: string[] = [];
   void (async () => {
     for await (const { intent } of client.pullIntents({})) {
