@@ -53,16 +53,16 @@ finished() {
     printf '  %s✗%s %s (exit %s)\n' "$red" "$plain" "$1" "$status"
     tail -n 40 "$logs/$2.log" | sed 's/^/      /'
   fi
-  record "$2" "$status"
+  record "$2" "$status" "$logs/$2.log"
 }
 
 # vitest_suite NAME SECONDS ARGUMENTS... : one run of the test runner, its report kept for the sum.
 vitest_suite() {
   local name=$1 seconds=$2 status=0 report=$results/$1.json
   shift 2
-  rm -f "$report"
-  as_root env HULLMARK_UNHANDLED="$results/$name.unhandled" timeout --kill-after=30 "$seconds" vitest run "$@" \
-    --reporter=default --reporter=./deploy/testing/unhandled-reporter.ts --reporter=json --outputFile.json="$report" || status=$?
+  rm -f "$report" "$results/$name.told"
+  as_root env HULLMARK_TOLD="$results/$name.told" timeout --kill-after=30 "$seconds" vitest run "$@" \
+    --reporter=default --reporter=./deploy/testing/failure-reporter.ts --reporter=json --outputFile.json="$report" || status=$?
   [ "$status" != 124 ] || echo "$name: not done after $seconds s"
   echo "$status" >"$results/$name.exit"
 }
@@ -79,6 +79,7 @@ second_try() {
   [ "$(cat "$results/$name-again.exit")" = 0 ] || as_root rm -f "$results/$name-again.json"
 }
 
+# record NAME EXIT [FILE]: FILE is vitest's report (NAME.json), or the log of what is one check.
 record() { suites+=("$1:$2:${3:-}"); }
 # record_suite NAME CONFIG [SECONDS]
 record_suite() {
@@ -93,7 +94,7 @@ if ! bash deploy/setup.sh test; then
   record set-up 1
   node deploy/testing/summary.ts "${suites[@]}" || exit 1
 fi
-[ -z "${HULLMARK_CHECK_EXIT:-}" ] || record check "$HULLMARK_CHECK_EXIT"
+[ -z "${HULLMARK_CHECK_EXIT:-}" ] || record check "$HULLMARK_CHECK_EXIT" "$logs/check.log"
 as_root node deploy/testbed/main.ts sweep
 as_root node deploy/testing/leftovers.ts >"$results/before" || sed 's/^/  ⚠ there before these tests, not of them: /' "$results/before"
 
@@ -149,5 +150,5 @@ fi
 echo; echo "Sum after $((SECONDS - started)) s"
 as_root node deploy/testbed/main.ts sweep
 step 'nothing left behind' as_root node deploy/testing/leftovers.ts "$results/before" && status=0 || status=$?
-record leftovers "$status"
+record leftovers "$status" "$logs/nothing-left-behind.log"
 node deploy/testing/summary.ts ${CI:+--count-skipped} "${suites[@]}"

@@ -17,10 +17,30 @@ export function readReport(path: string): readonly FileReport[] | undefined {
   }
 }
 
-/** Errors that no test caught, a line each, as `unhandled-reporter.ts` left them beside a report; none where there is no such file. */
-export function readUnhandled(reportPath: string): readonly string[] {
-  const file = reportPath.replace(/\.json$/, ".unhandled");
-  return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
+/** A line of `failure-reporter.ts`. */
+export interface Told {
+  readonly kind: "begun" | "ended" | "failed" | "unhandled";
+  /** Empty where no test file is meant. */
+  readonly file: string;
+  /** With the suites that it is in; empty: the file itself. */
+  readonly test: string;
+  /** Lines of a failure. */
+  readonly text: string;
+}
+
+/** What `failure-reporter.ts` left beside a report; nothing where there is no such file. */
+export function readTold(reportPath: string): readonly Told[] {
+  const file = reportPath.replace(/\.json$/, ".told");
+  if (!existsSync(file)) return [];
+  const lines = readFileSync(file, "utf8").split("\n").filter(Boolean);
+  return lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as Told];
+    } catch {
+      // The last one of a run that was killed.
+      return [];
+    }
+  });
 }
 
 /** A line for each failure in a file, and one when it failed outside of any test. */
@@ -30,6 +50,6 @@ export function failuresOf(file: FileReport): readonly string[] {
   return broken.map((test) => `${file.name} > ${test.fullName}: ${firstLine(test.failureMessages?.[0] ?? "")}`);
 }
 
-function firstLine(text: string): string {
+export function firstLine(text: string): string {
   return text.trim().split("\n", 1)[0] ?? "";
 }

@@ -1,6 +1,7 @@
 /** A training lab of the documentation: its blocks of commands, done in one shell as the reader does them, and what each is to print. */
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { expect } from "vitest";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 
 interface Step {
@@ -19,8 +20,15 @@ export interface LabRun {
 export interface LabOutcome extends LabRun {
   /** By block. */
   readonly outputs: readonly string[];
-  /** A block that did not print what the document shows: its heading, the first line that is missing, and what it printed. */
+  /** A block that did not print what the document shows: its heading, the first line that is missing, and all that it printed. */
   readonly missing: readonly string[];
+}
+
+/** @throws Error where a block did not print what the document shows, or said that something is wrong: with the whole of that block */
+export function assertDone({ code, text, outputs, missing }: LabOutcome): void {
+  if (missing.length > 0) throw new Error(missing.join("\n\n"));
+  expect({ code, text }, outputs.at(-1)).toEqual({ code: 0, text: "" });
+  for (const output of outputs) expect(output).not.toMatch(/command not found|^hullmark: /m);
 }
 
 /**
@@ -39,7 +47,7 @@ export async function doLab(document: string, directory: string, run: (script: s
   const outputs = all.map((_step, i) => (existsSync(outputOf(i)) ? readFileSync(outputOf(i), "utf8") : "(not reached)"));
   const missing = all.flatMap(({ heading, printed }, i) => {
     const line = missingOf(printed, outputs[i] ?? "");
-    return line === undefined ? [] : [`${heading}\nwithout: ${line}\n${outputs[i]}`];
+    return line === undefined ? [] : [`${heading}: not printed: ${line}\n${outputs[i]}`];
   });
   return { ...ran, outputs, missing };
 }
