@@ -25,6 +25,7 @@ import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
+import { tpmNodes } from "./tpm-nodes.ts";
 
 const execute = promisify(execFile);
 const REPOSITORY = new URL("../../..", import.meta.url).pathname;
@@ -42,7 +43,7 @@ let forward: ChildProcess | undefined;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-chart-"));
-  bed = await startTestbed({ name: "e2e-chart", parts: { kubernetes: true, registry: true } });
+  bed = await startTestbed({ name: "e2e-chart", parts: { kubernetes: true, registry: true, tpms: 1 } });
   if (!bed.kubernetes || !bed.registry) throw new Error("no cluster");
   cluster = bed.kubernetes;
   const layout = join(home, "images");
@@ -349,6 +350,11 @@ describe("the chart", () => {
     expect(await helm("lint", "--strict", CHART)).toContain("0 chart(s) failed");
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.privilegd=true")).rejects.toThrow("privilegd");
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.rootDirectory=var")).rejects.toThrow("rootDirectory");
+    const device = ["--set", "agent.tpm.tcti=device:/dev/tpmrm0"];
+    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", ...device, "--set", "agent.privileged=true")).rejects.toThrow("state.hostPath");
+    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", ...device, "--set", "agent.state.hostPath=/var/lib/hullmark")).rejects.toThrow(
+      "agent.tpm.deviceResource",
+    );
     // A capture that goes with the agent's pod is none.
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.capture.recipients={age1x}")).rejects.toThrow("state.hostPath");
   });
@@ -357,6 +363,15 @@ describe("the chart", () => {
     ["as it is", []],
     ["with nothing kept", ["verifier.persistence.enabled=false"]],
     ["with a TPM, privileged", ["agent.tpm.tcti=device:/dev/tpmrm0", "agent.privileged=true", "agent.state.hostPath=/var/lib/hullmark/agent"]],
+    [
+      "with a TPM by a device plug-in",
+      [
+        "agent.tpm.tcti=device:/dev/tpmrm0",
+        "agent.tpm.deviceResource=squat.ai/tpm",
+        "agent.state.hostPath=/var/lib/hullmark/agent",
+        "verifier.enrolment.makerRootsConfigMap=tpm-makers",
+      ],
+    ],
     ["with Docker", ["agent.runtime.kind=docker", "agent.runtime.socketDirectory=/run", "agent.runtime.socket=docker.sock"]],
     [
       "with everything else",
@@ -865,6 +880,16 @@ spec:
     const rights = await here("auth", "can-i", "patch", "validatingwebhookconfigurations/hullmark-hullmark", `--as=${VERIFIER}`);
     expect(rights.trim()).toBe("yes");
     expect(await here("auth", "can-i", "patch", "validatingwebhookconfigurations/other", `--as=${VERIFIER}`).catch(() => "no")).toMatch(/^no/);
+  });
+
+  tpmNodes(() => {
+    const [tpm] = bed.tpms;
+    if (!tpm) throw new Error("no TPM");
+    return {
+      ...{ cluster, tpm, namespace: NAMESPACE, apply, eventually },
+      upgrade: (...values) => helm("upgrade", "hullmark", CHART, ...settings(), "--set", values.join(","), "--wait", "--timeout", "300s"),
+      hullmark: (...args) => plugin(cluster.kubeconfig, ...args),
+    };
   });
 
   test("uninstalls, and leaves nothing", async () => {

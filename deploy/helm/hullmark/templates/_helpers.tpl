@@ -35,6 +35,16 @@ verifier:
 tpm: { tcti: {{ .Values.agent.tpm.tcti | quote }} }
 {{- if eq .Values.agent.tpm.tcti "none" }}
 serviceAccountTokenFile: /var/run/secrets/hullmark/token
+{{- else }}
+{{- if not .Values.agent.state.hostPath }}{{ fail "agent.tpm.tcti: wants agent.state.hostPath: the attestation key must outlive the agent's pod" }}{{ end }}
+{{- if and (hasPrefix "device:" .Values.agent.tpm.tcti) (not .Values.agent.tpm.deviceResource) (not .Values.agent.privileged) }}{{ fail "agent.tpm.tcti: a pod may open a device only by a device plug-in (agent.tpm.deviceResource) or agent.privileged" }}{{ end }}
+{{- with .Values.agent.tpm.securityfs }}
+measuredBoot:
+  eventLog: /run/hullmark/securityfs/tpm0/binary_bios_measurements
+  imaList: /run/hullmark/securityfs/ima/binary_runtime_measurements
+{{- else }}
+measuredBoot: { eventLog: none, imaList: none }
+{{- end }}
 {{- end }}
 runtime:
 {{- if eq .Values.agent.runtime.kind "docker" }}
@@ -57,6 +67,19 @@ capture: {{ dict "recipients" .recipients "keepHours" (int64 .keepHours) "maxByt
 {{- end }}
 {{- end }}
 log: { level: {{ .Values.agent.logLevel }} }
+{{- end }}
+{{- /* Folder of a TPM's socket; empty where it has none. The folder is mounted, since a restart makes a new socket. */ -}}
+{{- define "hullmark.tpmSocketDirectory" -}}
+{{- if hasPrefix "swtpm:path=" .Values.agent.tpm.tcti }}{{ dir (trimPrefix "swtpm:path=" .Values.agent.tpm.tcti) }}{{ end }}
+{{- end }}
+{{- /* Whether the device itself is mounted: a device plug-in brings it otherwise. */ -}}
+{{- define "hullmark.tpmDevice" -}}
+{{- if and (hasPrefix "device:" .Values.agent.tpm.tcti) (not .Values.agent.tpm.deviceResource) }}{{ trimPrefix "device:" .Values.agent.tpm.tcti }}{{ end }}
+{{- end }}
+{{- define "hullmark.agentResources" -}}
+{{- $resources := deepCopy .Values.agent.resources }}
+{{- with .Values.agent.tpm.deviceResource }}{{ $_ := set $resources "limits" (merge (dict . "1") ($resources.limits | default dict)) }}{{ end }}
+{{- toYaml $resources }}
 {{- end }}
 {{- define "hullmark.actuatorConfig" -}}
 stateDirectory: /var/lib/hullmark/actuator
@@ -95,6 +118,9 @@ enrolment:
   mode: {{ .Values.verifier.enrolment.mode }}
   acceptWithoutCertificate: {{ .Values.verifier.enrolment.acceptWithoutCertificate }}
   acceptJoinTokens: {{ .Values.verifier.enrolment.acceptJoinTokens }}
+{{- with .Values.verifier.enrolment.makerRootsConfigMap }}
+  makerRootFiles: [/etc/hullmark/tpm-makers/makers.pem]
+{{- end }}
   allow: {{ .Values.verifier.enrolment.allow | toJson }}
 kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
@@ -180,6 +206,9 @@ spec:
       allow:
         capabilities: {{ .Values.agent.capabilities | toJson }}
         privileged: {{ .Values.agent.privileged }}
+        {{- if .Values.agent.tpm.deviceResource }}
+        devices: [{{ trimPrefix "device:" .Values.agent.tpm.tcti | quote }}]
+        {{- end }}
         hostNamespaces: [pid]
         env: ["**"]
         mounts: ["/**"]
