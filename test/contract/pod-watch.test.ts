@@ -9,14 +9,23 @@ interface PodFields {
   readonly mirrorOf?: string;
   readonly node?: string;
   readonly version?: number;
+  /** A variable of the label `tier`, with this value. */
+  readonly tier?: string;
 }
 
-const pod = (name: string, { uid = `uid-${name}`, mirrorOf, node = "n1", version = 1 }: PodFields = {}) => ({
+const TIER = { name: "TIER", valueFrom: { fieldRef: { fieldPath: "metadata.labels['tier']" } } };
+const pod = (name: string, { uid = `uid-${name}`, mirrorOf, node = "n1", version = 1, tier }: PodFields = {}) => ({
   metadata: {
     ...{ uid, name, namespace: "shop", resourceVersion: `${version}` },
+    ...(tier === undefined ? {} : { labels: { tier } }),
     ...(mirrorOf === undefined ? {} : { annotations: { "kubernetes.io/config.mirror": mirrorOf } }),
   },
-  spec: { nodeName: node, containers: [{ name: "web" }], initContainers: [{ name: "prepare" }], ephemeralContainers: [{ name: "look" }] },
+  spec: {
+    nodeName: node,
+    containers: [{ name: "web", ...(tier === undefined ? {} : { env: [TIER] }) }],
+    initContainers: [{ name: "prepare" }],
+    ephemeralContainers: [{ name: "look" }],
+  },
 });
 const page = (version: number, items: readonly unknown[], next?: string) => ({
   status: 200,
@@ -91,7 +100,7 @@ test("pods are listed in pages, and followed from the list's version on", async 
   expect(view.get("uid-c")).toEqual({
     ...{ uid: "uid-c", namespace: "shop", name: "c", nodeName: "n1", running: [], mirror: false },
     containers: [podContainer("web"), podContainer("prepare", { role: "init" }), podContainer("look", { role: "ephemeral" })],
-    ...{ hostNamespaces: [], hostAliases: [], groups: [] },
+    ...{ hostNamespaces: [], hostAliases: [], groups: [], fields: new Map() },
   });
 });
 
@@ -141,4 +150,20 @@ test("a list that fails says nothing, and the next asks for fewer at once", asyn
 test("a list that ends half way leaves what was known before", async () => {
   const { view } = await follow([page(7, [pod("a")]), page(9, [pod("b")], "more"), new Error("reset")], [refused(410)]);
   expect([view.get("uid-a")?.name, view.get("uid-b")]).toEqual(["a", undefined]);
+});
+
+test("a field has every value since the pod was made, if it was followed from there on without a gap", async () => {
+  const valuesOf = async (lists: readonly object[], watches: readonly (readonly unknown[])[]) =>
+    (await follow(lists, watches)).view.get("uid-a")?.fields.get("metadata.labels['tier']");
+  const [made, changed] = [event("ADDED", pod("a", { tier: "gold", version: 8 })), event("MODIFIED", pod("a", { tier: "iron", version: 9 }))];
+  expect(await valuesOf([page(7, [])], [[made, changed]])).toEqual(["gold", "iron"]);
+  expect(await valuesOf([page(7, [pod("a", { tier: "gold" })])], [[changed]])).toBeUndefined();
+  // Listed again: nothing happened to it meanwhile, or who knows what.
+  const forgotten = event("ERROR", { code: 410 });
+  const again = (version: number) => [page(7, []), page(30, [pod("a", { tier: "iron", version })])];
+  expect(await valuesOf(again(9), [[made, changed, forgotten], []])).toEqual(["gold", "iron"]);
+  expect(await valuesOf(again(11), [[made, changed, forgotten], []])).toBeUndefined();
+  expect(await valuesOf([page(7, [])], [[made, event("DELETED", pod("a", { tier: "gold", version: 9 })), event("ADDED", pod("a", { tier: "tin" }))]])).toEqual([
+    "tin",
+  ]);
 });

@@ -34,6 +34,7 @@ export function podRecord(more: Partial<PodRecord> = {}): PodRecord {
       groups: [],
       hostNamespaces: [],
       hostAliases: [],
+      fields: new Map(),
     },
     containers: [podContainer("web"), podContainer("look", { role: "ephemeral" })],
     ...more,

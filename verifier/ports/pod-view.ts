@@ -6,8 +6,10 @@ export type ContainerRole = "container" | "init" | "ephemeral";
 /** A variable that the specification sets. */
 export interface PodVariable {
   readonly name: string;
-  /** As written, before the kubelet puts in references; undefined: it comes from elsewhere (ConfigMap, Secret, status), and only its name is known. */
+  /** As written, before the kubelet puts in references; undefined: it comes from elsewhere. */
   readonly value: string | undefined;
+  /** It comes from the pod itself (downward API): which of {@link PodRecord.fields}; undefined too: from a ConfigMap, Secret or file, and only its name is known. */
+  readonly field: string | undefined;
   /** Not set where it comes from a ConfigMap or Secret that lacks it. */
   readonly optional: boolean;
 }
@@ -108,6 +110,11 @@ export interface PodRecord {
   readonly hostNamespaces: readonly string[];
   /** Lines of /etc/hosts: `NAME:ADDRESS`. */
   readonly hostAliases: readonly string[];
+  /**
+   * Fields that variables take their values from, as people write them (`metadata.labels['tier']`, `limits.cpu of web by 1m`) → every value that a container started by the kubelet
+   * can have been given, none yet where empty. No entry: not all of them are known.
+   */
+  readonly fields: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Names of the containers in the template that a pod was made of. `pending`: not read yet; undefined: it was made of none that can be read. */

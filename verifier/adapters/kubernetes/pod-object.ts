@@ -1,6 +1,7 @@
 /** A pod as the API server tells it, cut to what appraisal needs. */
 import * as z from "zod";
 import type { ContainerRole, PodContainer, PodMount, PodOrigin, PodRecord, PodTemplateSource, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
+import { fieldName, podFields } from "./pod-fields.ts";
 
 /** The kubelet writes a pod from its own folder to the API server under another uid, with its own here. */
 const MIRROR = "kubernetes.io/config.mirror";
@@ -15,7 +16,12 @@ const ContainerContext = Context.extend({
   capabilities: z.object({ add: z.array(z.string()).optional(), drop: z.array(z.string()).optional() }).optional(),
 });
 const Key = z.object({ optional: z.boolean().default(false) }).optional();
-const ValueFrom = z.object({ fieldRef: z.object({ fieldPath: z.string() }).optional(), configMapKeyRef: Key, secretKeyRef: Key, fileKeyRef: Key });
+const Quantity = z.union([z.string(), z.number()]).transform(String);
+const ResourceField = z.object({ containerName: z.string().default(""), resource: z.string(), divisor: Quantity.default("0") });
+const ValueFrom = z.object({
+  ...{ fieldRef: z.object({ fieldPath: z.string() }).optional(), resourceFieldRef: ResourceField.optional() },
+  ...{ configMapKeyRef: Key, secretKeyRef: Key, fileKeyRef: Key },
+});
 const Container = z.object({
   name: z.string(),
   image: z.string().default(""),
@@ -36,7 +42,9 @@ const Container = z.object({
   // What the API server puts in where nothing is said.
   terminationMessagePath: z.string().default("/dev/termination-log"),
   securityContext: ContainerContext.optional(),
-  resources: z.object({ limits: z.record(z.string(), z.unknown()).optional(), claims: z.array(z.unknown()).optional() }).optional(),
+  resources: z
+    .object({ limits: z.record(z.string(), Quantity).optional(), requests: z.record(z.string(), Quantity).optional(), claims: z.array(z.unknown()).optional() })
+    .optional(),
 });
 const Containers = z.array(Container).default([]);
 const Owner = z.object({ kind: z.string(), name: z.string(), uid: z.string(), controller: z.boolean().default(false) });
@@ -45,13 +53,19 @@ const Statuses = z
   .array(z.object({ name: z.string(), containerID: z.string().default(""), state: z.object({ running: Running }).optional() }))
   .nullish()
   .transform((all) => all ?? []);
+const Addresses = z
+  .array(z.object({ ip: z.string().default("") }))
+  .nullish()
+  .transform((all) => (all ?? []).map(({ ip }) => ip));
 const Pod = z.object({
   metadata: z.object({
     uid: z.string(),
     namespace: z.string(),
     name: z.string(),
     resourceVersion: z.string(),
+    creationTimestamp: z.string().nullish(),
     deletionTimestamp: z.string().optional(),
+    managedFields: z.unknown().optional(),
     annotations: z.record(z.string(), z.string()).optional(),
     labels: z.record(z.string(), z.string()).default({}),
     ownerReferences: z.array(Owner).default([]),
@@ -69,9 +83,14 @@ const Pod = z.object({
     hostIPC: z.boolean().default(false),
     hostAliases: z.array(z.object({ ip: z.string(), hostnames: z.array(z.string()).default([]) })).default([]),
   }),
-  status: z.object({ containerStatuses: Statuses, initContainerStatuses: Statuses, ephemeralContainerStatuses: Statuses }).optional(),
+  status: z
+    .object({
+      ...{ containerStatuses: Statuses, initContainerStatuses: Statuses, ephemeralContainerStatuses: Statuses },
+      ...{ podIP: z.string().default(""), podIPs: Addresses, hostIP: z.string().default(""), hostIPs: Addresses },
+    })
+    .optional(),
 });
-type Pod = z.infer<typeof Pod>;
+export type Pod = z.infer<typeof Pod>;
 
 export interface ListedPod {
   /** The object's own, by which a deletion is told. */
@@ -80,13 +99,16 @@ export interface ListedPod {
   readonly record: PodRecord;
 }
 
-/** @throws ZodError where it is no pod */
-export function readPod(raw: unknown): ListedPod {
+/**
+ * @param before what was made of the version that this one follows at once; `made`: it is the first that there was; undefined: versions between may have been missed
+ * @throws ZodError where it is no pod
+ */
+export function readPod(raw: unknown, before?: PodRecord | "made"): ListedPod {
   const pod = Pod.parse(raw);
   const { metadata, spec } = pod;
   const own = metadata.annotations?.[MIRROR];
   const uid = own ?? metadata.uid;
-  const read = (role: ContainerRole, containers: Pod["spec"]["containers"]): PodContainer[] => containers.map((each) => readContainer(each, role, pod, uid));
+  const read = (role: ContainerRole, containers: Pod["spec"]["containers"]): PodContainer[] => containers.map((each) => readContainer(each, role, pod));
   return {
     objectUid: metadata.uid,
     resourceVersion: metadata.resourceVersion,
@@ -100,6 +122,7 @@ export function readPod(raw: unknown): ListedPod {
       groups: [...(spec.securityContext?.supplementalGroups ?? []), ...(spec.securityContext?.fsGroup === undefined ? [] : [spec.securityContext.fsGroup])],
       hostNamespaces: [spec.hostNetwork ? "net" : "", spec.hostPID ? "pid" : "", spec.hostIPC ? "ipc" : ""].filter((name) => name !== ""),
       hostAliases: spec.hostAliases.flatMap(({ ip, hostnames }) => hostnames.map((name) => `${name}:${ip}`)),
+      fields: podFields(pod, uid, before),
     },
   };
 }
@@ -134,7 +157,7 @@ function runningOf(status: Pod["status"]): RunningContainer[] {
   });
 }
 
-function readContainer(container: z.infer<typeof Container>, role: ContainerRole, pod: Pod, uid: string): PodContainer {
+function readContainer(container: z.infer<typeof Container>, role: ContainerRole, pod: Pod): PodContainer {
   const own: z.infer<typeof ContainerContext> = container.securityContext ?? {};
   const shared = pod.spec.securityContext;
   const capabilities = (names: readonly string[] = []): string[] => names.map((name) => name.toUpperCase().replace(/^CAP_/, ""));
@@ -143,7 +166,8 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
     env: container.env.map(
       ({ name, value, valueFrom }): PodVariable => ({
         name,
-        value: valueFrom ? fixedField(valueFrom.fieldRef?.fieldPath, pod, uid) : (value ?? ""),
+        value: valueFrom ? undefined : (value ?? ""),
+        field: fieldName(valueFrom, container.name),
         optional: [valueFrom?.configMapKeyRef, valueFrom?.secretKeyRef, valueFrom?.fileKeyRef].some((key) => key?.optional),
       }),
     ),
@@ -166,18 +190,6 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
     // Names of a domain are of plug-ins, all but hugepages, which have none.
     extended: Object.keys(container.resources?.limits ?? {}).some((name) => name.includes("/")) || (container.resources?.claims?.length ?? 0) > 0,
   };
-}
-
-/** What can never change while the pod is there: of labels and status a running container has the value of its start. */
-function fixedField(path: string | undefined, { metadata, spec }: Pod, uid: string): string | undefined {
-  const fields: Readonly<Record<string, string | undefined>> = {
-    "metadata.name": metadata.name,
-    "metadata.namespace": metadata.namespace,
-    "metadata.uid": uid,
-    "spec.nodeName": spec.nodeName,
-    "spec.serviceAccountName": spec.serviceAccountName,
-  };
-  return path !== undefined && Object.hasOwn(fields, path) ? fields[path] : undefined;
 }
 
 function sourceOf(volume: Readonly<Record<string, unknown>> | undefined): string {

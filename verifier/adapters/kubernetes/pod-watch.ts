@@ -10,6 +10,7 @@ import { PodTemplates } from "./pod-templates.ts";
 
 const Page = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(z.unknown()) });
 const Event = z.object({ type: z.string(), object: z.unknown() });
+const Named = z.object({ metadata: z.object({ uid: z.string() }) });
 const Bookmark = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
 
 /** The API server ends a watch after this, and it is taken up where it ended: each time shows that the view is still followed. */
@@ -108,7 +109,7 @@ export class PodWatch implements PodView {
       if (status !== 200) throw new Error(`the API server answers ${status} to list pods`);
       const { metadata, items } = Page.parse(body);
       for (const item of items) {
-        const pod = readPod(item);
+        const pod = this.#listed(item);
         objects.set(pod.objectUid, pod);
       }
       if (objects.size > MAX_PODS) throw new Error(`more than ${MAX_PODS} pods`);
@@ -134,16 +135,24 @@ export class PodWatch implements PodView {
       const { type, object } = Event.parse(raw);
       if (type === "ERROR") throw new Expired("the API server cannot go on from the version of pods that is known");
       if (type === "BOOKMARK") this.#version = Bookmark.parse(object).metadata.resourceVersion;
-      else this.#take(type, readPod(object));
+      else this.#take(type, object);
       this.#heardMs = clock.nowMs();
     }
     // Ended by the API server, as it was asked to: until then nothing was kept back.
     if (!signal.aborted) this.#heardMs = clock.nowMs();
   }
 
-  #take(type: string, pod: ListedPod): void {
+  /** What changed between a list and what was followed before it is not known, unless nothing did. */
+  #listed(item: unknown): ListedPod {
+    const pod = readPod(item);
+    const before = this.#objects.get(pod.objectUid);
+    return before?.resourceVersion === pod.resourceVersion ? before : pod;
+  }
+
+  #take(type: string, object: unknown): void {
+    const before = this.#objects.get(Named.parse(object).metadata.uid);
+    const pod = readPod(object, before?.record ?? (type === "ADDED" ? "made" : undefined));
     const { objectUid, record } = pod;
-    const before = this.#objects.get(objectUid);
     if (before) this.#unindex(before);
     if (type === "DELETED") {
       this.#objects.delete(objectUid);

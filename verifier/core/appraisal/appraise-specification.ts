@@ -40,29 +40,53 @@ export function appraiseSpecification({ pod: standing, state, rules }: Container
   return findings;
 }
 
+/** What a variable should be. */
+interface Expected {
+  readonly pattern: Pattern;
+  /** Any of these; undefined: what the pattern says. */
+  readonly values: readonly string[] | undefined;
+  /** For people. */
+  readonly source: string;
+}
+type Variables = ReadonlyMap<string, Expected>;
+
 /** Name → value; of later ones of a name the last counts, as for the kubelet. Never the image's: the kubelet does not know them. */
-function expectedVariables({ container }: Specified): ReadonlyMap<string, Pattern> {
-  const values = new Map<string, Pattern>();
-  for (const { name, value } of container.env) values.set(name, value === undefined ? [undefined] : expand(value, lookup(container, values)));
+function expectedVariables(specified: Specified): Variables {
+  const variables = new Map<string, Expected>();
+  for (const { name, value, field } of specified.container.env) {
+    const values = field === undefined ? undefined : fieldValues(specified, field);
+    const pattern = value === undefined ? [values?.length === 1 ? values[0] : undefined] : expand(value, lookup(specified.container, variables));
+    variables.set(name, { pattern, values, source: field === undefined ? "the specification's value" : `the pod's ${words(field)}` });
+  }
+  return variables;
+}
+
+/** What the kubelet can have taken from the pod; empty: that is not known. Of a pod's own network the node tells the addresses first. */
+function fieldValues({ pod, observed }: Specified, field: string): readonly string[] {
+  const values = pod.fields.get(field) ?? [];
+  if (pod.hostNamespaces.includes("net")) return values;
+  const { addresses } = observed;
+  if (field === "status.podIP") return [...values, ...addresses];
+  if (field === "status.podIPs") return [...values, ...[addresses, addresses.toReversed()].map((all) => all.join(",")).filter((all) => all !== "")];
   return values;
 }
 
 /** What a reference stands for where the variables so far are these. */
-function lookup({ envFrom }: PodContainer, values: ReadonlyMap<string, Pattern>): (name: string) => Pattern | null {
-  return (name) => values.get(name) ?? (envFrom.some((prefix) => name.startsWith(prefix)) || defaults.envNames?.test(name) ? [undefined] : null);
+function lookup({ envFrom }: PodContainer, variables: Variables): (name: string) => Pattern | null {
+  return (name) => variables.get(name)?.pattern ?? (envFrom.some((prefix) => name.startsWith(prefix)) || defaults.envNames?.test(name) ? [undefined] : null);
 }
 
-function appraiseVariables({ container, image, observed }: Specified, expected: ReadonlyMap<string, Pattern>, report: Report): void {
+function appraiseVariables({ container, image, observed }: Specified, expected: Variables, report: Report): void {
   const ofImage = new Set(image.env.map((each) => each.split("=", 1)[0] ?? ""));
   const present = new Set<string>();
   for (const { name, digest } of observed.env) {
     present.add(name);
-    const pattern = expected.get(name);
-    const value = pattern && known(pattern);
-    if (pattern && value === undefined) continue;
-    if (value !== undefined) {
-      if (!environmentDigest(observed.envKey, name, value).equals(digest))
-        report("env", name, "the specification's value", "another value", `environment variable ${words(name)} has not the value of the pod's specification`);
+    const wanted = expected.get(name);
+    if (wanted) {
+      const value = known(wanted.pattern);
+      const values = wanted.values ?? (value === undefined ? [] : [value]);
+      if (values.length > 0 && !values.some((each) => environmentDigest(observed.envKey, name, each).equals(digest)))
+        report("env", name, wanted.source, "another value", `environment variable ${words(name)} has not the value of the pod's specification`);
       continue;
     }
     // The image's own are compared with its values elsewhere; here a whole ConfigMap may have set them otherwise.
@@ -80,7 +104,7 @@ function appraiseVariables({ container, image, observed }: Specified, expected: 
       report("env", name, "set", "absent", `environment variable ${words(name)} of the pod's specification is not set`);
 }
 
-function appraiseProcess(specified: Specified, variables: ReadonlyMap<string, Pattern>, report: Report): void {
+function appraiseProcess(specified: Specified, variables: Variables, report: Report): void {
   const { container, image, observed } = specified;
   const own = (texts: readonly string[]): Pattern[] => texts.map((text) => expand(text, lookup(container, variables)));
   const literal = (texts: readonly string[]): Pattern[] => texts.map((text) => [text]);
