@@ -1,5 +1,5 @@
 /** Keys, as people know them from a mailer: what takes text keeps its own. */
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["j  k", "next and previous line of the list"],
@@ -31,17 +31,19 @@ export interface KeyActions {
 }
 
 export function useKeys({ go, help, theme }: KeyActions): void {
-  useEffect(() => {
+  // Once the page is shown they are taken, not a moment later.
+  useLayoutEffect(() => {
+    // By when they were pressed: a page that is busy comes to them late.
     let goingUntilMs = 0;
     const onKey = (event: KeyboardEvent): void => {
       const target = event.target as HTMLElement;
       const types = target.matches("input, textarea, select") || target.isContentEditable;
       if (event.key === "Escape" && types) target.blur();
       if (types || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-      const place = performance.now() < goingUntilMs ? PLACES[event.key] : undefined;
+      const place = event.timeStamp < goingUntilMs ? PLACES[event.key] : undefined;
       goingUntilMs = 0;
       if (place) done(event, () => go(place));
-      else if (event.key === "g") goingUntilMs = performance.now() + TOGETHER_MS;
+      else if (event.key === "g") goingUntilMs = event.timeStamp + TOGETHER_MS;
       else if (event.key === "j") done(event, () => move(1));
       else if (event.key === "k") done(event, () => move(-1));
       else if (event.key === "/") done(event, () => document.querySelector<HTMLElement>("[data-filter]")?.focus());
