@@ -99,6 +99,7 @@ const FIELDS: Readonly<Record<Kind, Field>> = {
   boot: fixed("spec.nodes[].boot"),
   ima: fixed("spec.nodes[].ima"),
   silent: nothing,
+  "boot-unproven": fixed("spec.nodes[]"),
   agent: fixed("spec.nodes[].agent"),
   alias: nothing,
   "debug-container": nothing,

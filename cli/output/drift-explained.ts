@@ -3,7 +3,17 @@
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
-import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, isSilence, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import {
+  ADMISSION_KINDS,
+  CODE_KINDS,
+  CONFIGURATION_KINDS,
+  isLack,
+  isSilence,
+  NODE_KINDS,
+  PROVENANCE_KINDS,
+  SILENCE_KINDS,
+  UNPROVEN_KINDS,
+} from "@hullmark/verifier/core/policy/kinds";
 import { isInPod } from "@hullmark/verifier/core/response/eviction";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { Called } from "../kubectl/invocation.ts";
@@ -104,7 +114,7 @@ function happened(drift: Drift, nowMs: number, command: Called): string[] {
     const step = origin.history ? `, by the build step "${printable(origin.history, 300)}"` : "";
     lines.push(`The signed image brings it in layer ${origin.layerIndex}${step}.`);
   }
-  if (!isSilence(drift.kind)) lines.push(drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.");
+  if (!isLack(drift.kind)) lines.push(drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.");
   const atMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
   if (atMs !== undefined)
     lines.push(
@@ -118,6 +128,10 @@ const GROUND: readonly (readonly [kinds: readonly string[], text: string])[] = [
   [PROVENANCE_KINDS, "Policy asks for a signature or an attestation that this image does not have, or revokes what it has."],
   [NODE_KINDS, "What the node proves of itself is not what policy asks for, or contradicts itself."],
   [SILENCE_KINDS, "Of a node that is not heard nobody can tell what runs there: nothing is known to be wrong, and nothing to be right. It leads to no action."],
+  [
+    UNPROVEN_KINDS,
+    "Policy asks the node to prove what it booted, and it does not: nothing is known to be wrong, and nothing that runs there is vouched for. It leads to no action.",
+  ],
   [ADMISSION_KINDS, "Policy refuses it, and somebody who may let it in all the same."],
   [CODE_KINDS, "Only what the signed image holds may run."],
   [CONFIGURATION_KINDS, "A container is to run as its signed image, and what declares it, say."],
@@ -128,7 +142,7 @@ function notAllowed(drift: Drift, rule: string | undefined): string[] {
   const [, ground = "What runs is no longer what was signed."] = GROUND.find(([kinds]) => isOf(kinds, kind)) ?? [];
   const section = playbookOf(kind).replace(/^.*#/, "");
   const allowed = allowedBy(drift);
-  const asked = isOf(PROVENANCE_KINDS, kind) || isOf(NODE_KINDS, kind);
+  const asked = isOf(PROVENANCE_KINDS, kind) || isOf(NODE_KINDS, kind) || isOf(UNPROVEN_KINDS, kind);
   return [
     ground,
     `It is of kind ${printable(drift.origin?.place ?? "", 40)}/${printable(kind, 60)}, severity ${severityTitle(drift.severity).toLowerCase()} (docs/drift-kinds.md, ${section}).`,

@@ -1,7 +1,7 @@
 /** How a developer mends a drift in the image or in what starts it, by the build step that history names. Pure. */
 
 import { type Drift, ProvenanceStatus } from "@hullmark/proto/v1/query";
-import { ADMISSION_KINDS, CODE_KINDS, isSilence, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import { ADMISSION_KINDS, CODE_KINDS, isSilence, isUnprovenBoot, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { Called } from "../kubectl/invocation.ts";
 import { shellWord } from "../playbook/page.ts";
@@ -34,6 +34,8 @@ export function mended(drift: Drift, command: Called): string[] {
   if (has(PROVENANCE_KINDS, kind)) return provenance(drift, command);
   if (isSilence(kind))
     return [`Nothing is to be changed in an image: bring the node's agent back, or, where the node is gone for good, ${command} node revoke.`];
+  if (isUnprovenBoot(kind))
+    return [`Nothing is to be changed in an image: ${command} node show says what is not proven. Restart the machine through its firmware where it was not.`];
   if (has(NODE_KINDS, kind) || place === "node") return ["Nothing is to be changed in an image: it is the node's."];
   if (has(ADMISSION_KINDS, kind)) return [`Deploy an image that policy accepts (${command} policy explain POLICY IMAGE).`];
   if (place === "layer" || place === "runtime-layer" || kind === "replaced")

@@ -3,7 +3,7 @@
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
-import { isSilence } from "@hullmark/verifier/core/policy/kinds";
+import { isLack, isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { Called } from "../kubectl/invocation.ts";
 import { allowedBy } from "./allowed-by.ts";
@@ -34,7 +34,7 @@ export function showDrift(drift: Drift, actions: readonly Action[], command: Cal
     lines.push(field("From", `layer ${drift.origin.layerIndex} "${printable(drift.origin.history, 300)}" (${drift.origin.diffId})`));
   if (ofContainer) lines.push(field("Image", `${printable(drift.imageReference, 200)} · config ${drift.configDigest}`));
   if (drift.provenance) lines.push(field("Signed", provenanceLine(drift)));
-  if (!isSilence(drift.kind)) lines.push(field("Who", actorLine(drift.actor)));
+  if (!isLack(drift.kind)) lines.push(field("Who", actorLine(drift.actor)));
   if (drift.mappedBy.length > 0) lines.push(field("Runs in", drift.mappedBy.map((each) => printable(each, 200)).join(", ")));
   lines.push(field("Time", timeLine(drift)));
   const notBeforeMs = toMs(drift.notBefore);

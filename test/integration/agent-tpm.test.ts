@@ -17,7 +17,7 @@ import { TestVerifier } from "../fakes/verifier.ts";
 const repository = new URL("../..", import.meta.url).pathname;
 // Quotes are made when they are asked for. Conditions are waited for at most two minutes each.
 const policy = (heartbeat: string): string =>
-  `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  nodes:\n    - name: all\n      boot: { secureBoot: required }\n  intervals: { heartbeat: ${heartbeat}, quote: 1h }\n`;
+  `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  nodes:\n    - name: all\n      boot: { secureBoot: required }\n  intervals: { heartbeat: ${heartbeat}, quote: 1h }\n  alerts: { silentAfter: 7d, bootUnprovenAfter: 7d }\n`;
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 });
 const POLL = { timeout: 120_000, interval: 200 };
 

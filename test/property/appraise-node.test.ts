@@ -49,24 +49,48 @@ test("what bars or warns comes first; a source that never names anybody, and non
   expect(appraised({ attribution: false, changeSource: "" })).toEqual({ verdict: Verdict.UNKNOWN, codes: ["change-source-dead"] });
 });
 
-test("silent is what says nothing that can be judged, for whatever reason but the verifier's own and a first measuring; a contradiction is told as that", () => {
-  const silent = (facts: object, state: object = {}): boolean => {
-    const unremarkable = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
-    const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined, clockLost: undefined };
-    const node = create(NodeStateSchema, { ...WORKS, ...state });
-    const { reasons } = appraiseNode({ ...unremarkable, ...more, trustLevel: TrustLevel.TPM, state: node, silent: true, ...facts }, 0);
-    return reasons.some(({ code }) => code === "silent");
-  };
+/** Codes of a node of which both have lasted too long, where that is so. */
+const overdue = (facts: object, state: object = {}): string[] => {
+  const unremarkable = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
+  const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined, clockLost: undefined };
+  const node = create(NodeStateSchema, { ...WORKS, ...state });
+  const both = { silent: true, unproven: true };
+  const { reasons } = appraiseNode({ ...unremarkable, ...more, trustLevel: TrustLevel.TPM, state: node, overdue: both, ...facts }, 0);
+  return reasons.map(({ code }) => code);
+};
+
+test("silent is what says nothing that can be judged, for whatever reason but the verifier's own; a contradiction is told as that", () => {
+  const silent = (facts: object, state: object = {}): boolean => overdue(facts, state).includes("silent");
   expect(silent({})).toBe(false);
   for (const facts of [{ lastSeenMs: undefined }, { lastSeenMs: -9e9 }, { lastQuoteMs: undefined }, { lastQuoteMs: -9e9 }, { barred: true }])
     expect(silent(facts)).toBe(true);
-  for (const state of [{ runtimeReachable: false }, { changeSource: "" }, { tpm: "gone" }, { claims: [{ code: "spool-lost" }] }])
+  // No agent says of the node that it is measuring: whoever did could say so for ever.
+  for (const state of [
+    { runtimeReachable: false },
+    { changeSource: "" },
+    { tpm: "gone" },
+    ...["spool-lost", "measuring"].map((code) => ({ claims: [{ code }] })),
+  ])
     expect(silent({}, state)).toBe(true);
-  expect(silent({}, { claims: [{ code: "measuring" }] })).toBe(false);
   expect(silent({ lastQuoteMs: -9e9, overloaded: true })).toBe(false);
   expect(silent({ lastQuoteMs: -9e9, quoteRefused: "wrong" })).toBe(false);
   expect(silent({ lastSeenMs: -9e9, quoteRefused: "wrong" })).toBe(true);
-  expect(silent({ lastQuoteMs: undefined, silent: false })).toBe(false);
+  expect(silent({ lastQuoteMs: undefined, overdue: { silent: false, unproven: true } })).toBe(false);
+});
+
+test("an unproven boot is told where policy asks for proof and the time for it is over, beside silence too; a contradiction is told as that", () => {
+  const booted = (unknown: readonly string[], ...kinds: BootFindingKind[]) => ({
+    boot: { ...found(...kinds).boot, unknown: unknown.map((code) => ({ code, detail: "x" })), judged: false },
+  });
+  expect(overdue(booted(["kexec"]))).toEqual(["kexec", "boot-unproven"]);
+  expect(overdue({ ...booted(["no-event-log"]), trustLevel: TrustLevel.NONE, lastQuoteMs: undefined })).toEqual(["no-event-log", "boot-unproven", "no-tpm"]);
+  // What no policy asks for warns.
+  const warned = { boot: { ...found().boot, warnings: [{ code: "kexec", detail: "x" }] } };
+  for (const facts of [{}, booted([]), warned, { ...booted(["kexec"]), overdue: { silent: true, unproven: false } }])
+    expect(overdue(facts)).not.toContain("boot-unproven");
+  expect(overdue({ ...booted(["kexec"]), lastSeenMs: -9e9 })).toEqual(expect.arrayContaining(["silent", "boot-unproven"]));
+  expect(overdue(booted(["kexec"], "pcr"))).toEqual(["pcr", "kexec"]);
+  expect(overdue({ ...booted(["kexec"]), quoteRefused: "x" })).not.toContain("boot-unproven");
 });
 
 const vectorOf = (change: object) => {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { create } from "@bufbuild/protobuf";
 import { DriftSchema, DriftState } from "@hullmark/proto/v1/query";
 import { incidentsOf } from "@hullmark/verifier/core/incident/incident";
-import { ALL_KINDS, NODE_KINDS, SILENCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import { ALL_KINDS, NODE_KINDS, SILENCE_KINDS, UNPROVEN_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import fc from "fast-check";
 import { isHeadingOf, playbookPage, sectionOf, shellWord } from "hullmark/playbook/page";
 import { PLAYBOOKS } from "hullmark/playbook/text";
@@ -63,7 +63,7 @@ const commandsIn = (page: string): string[] => [...page.matchAll(/^```sh\n([\s\S
 /** What only a person knows. */
 const OF_PEOPLE = ["TEXT", "KEY", "FILE", "TYPE"];
 
-const OF_NODES: readonly string[] = [...NODE_KINDS, ...SILENCE_KINDS];
+const OF_NODES: readonly string[] = [...NODE_KINDS, ...SILENCE_KINDS, ...UNPROVEN_KINDS];
 
 describe("playbook", () => {
   it("has a page for every kind, and every other kind's part is on none but its own", () => {

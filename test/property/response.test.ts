@@ -247,7 +247,7 @@ describe("one container", () => {
 
     test("as shown only because its node is stale or unreachable it is never acted on", () => {
       const { appraised } = greedy();
-      for (const code of ["stale", "unreachable", "silent", "never-quoted"]) {
+      for (const code of ["stale", "unreachable", "silent", "boot-unproven", "never-quoted"]) {
         const shown = { ...greedy(), reasons: [reason(code)], appraised };
         expect(of({ workload: shown, node: node("n1", { verdict: Verdict.UNKNOWN }) })).toEqual({ act: false, why: "node-not-attested" });
       }

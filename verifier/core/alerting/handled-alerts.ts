@@ -6,7 +6,7 @@ import type { ActionRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
 import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
-import { isSilence } from "../policy/kinds.ts";
+import { isLack } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertBook } from "./book.ts";
 import { handledLines } from "./handled.ts";
@@ -129,10 +129,10 @@ export class HandledAlerts {
     return { ...alert, description: [...lines, alert.description].join("\n").slice(0, MAX_DESCRIPTION).toWellFormed() };
   }
 
-  /** Nothing is ever done about silence, nor about what is no drift. One that stands for many is of what they are of. */
+  /** Nothing is ever done about what a node does not say or prove, nor about what is no drift. One that stands for many is of what they are of. */
   #mayBeActedOn({ fingerprint, incident, kind }: AlertEvent): boolean {
     const shown = this.#services.book.held(fingerprint)?.record.shown ?? { incident, kind };
-    return shown.incident !== "" && !isSilence(shown.kind);
+    return shown.incident !== "" && !isLack(shown.kind);
   }
 
   /** Each once. */

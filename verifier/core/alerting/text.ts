@@ -1,6 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
-import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "../policy/kinds.ts";
+import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS, UNPROVEN_KINDS } from "../policy/kinds.ts";
 import { counted } from "../text/counted.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
@@ -70,6 +70,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   cloned: "is spoken for by two machines",
   agent: "runs another agent than expected",
   silent: "fell silent: its agent is not heard, or vouches for nothing",
+  "boot-unproven": "does not prove its boot, which policy asks for",
   alias: "has a second name",
   "debug-container": "was added to a running pod",
   breaker: "holds actions back",
@@ -136,6 +137,7 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
 const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set([
   "breaker",
   "silent",
+  "boot-unproven",
   "exception-ending",
   "baseline-review",
   "drill-failed",
@@ -225,6 +227,7 @@ const YOU: Readonly<Record<string, string>> = {
   provenance: "find out who rolled it out; nobody vouches for it, whatever its files are",
   admission: "ask who let it in and why; have it signed, or take it out",
   vulnerabilities: "have it built anew with what is fixed, or have its maker say why it is not affected (VEX)",
+  "unproven-boots": "find out who started it so, or what keeps the proof away: until it is proven, nothing that runs there is vouched for",
   "silent-nodes": "find out whether the node, its network or its agent is gone; what happened there since is not known",
   node: "believe nothing that this node says of itself or its containers until it is explained",
 };
@@ -237,6 +240,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["admission", [...ADMISSION_KINDS, "refused"]],
   ["node", [...NODE_KINDS, "ak-replaced"]],
   ["silent-nodes", SILENCE_KINDS],
+  ["unproven-boots", UNPROVEN_KINDS],
   ["breaker", ["breaker"]],
   ["exceptions", ["exception-ending"]],
   ["baselines", ["baseline-review"]],

@@ -5,6 +5,14 @@ import { type Claim, ClaimSchema, TrustLevel as Level, type TrustLevel, type Tru
 import type { BootAppraisal, BootFindingKind } from "../measured-boot/appraise.ts";
 import { isUnjudged } from "./heard.ts";
 
+/** What has lasted for longer than policy lets be. */
+export interface Overdue {
+  /** It is unheard, or unjudged. */
+  readonly silent: boolean;
+  /** It does not prove the boot that policy asks it to prove. */
+  readonly unproven: boolean;
+}
+
 /** What the verifier knows of a node besides its own words. Times are Unix milliseconds. */
 export interface NodeFacts {
   readonly trustLevel: TrustLevel;
@@ -33,8 +41,7 @@ export interface NodeFacts {
   readonly quoteIntervalMs: number;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
-  /** It has been unheard, or unjudged, for longer than policy lets be. */
-  readonly silent?: boolean | undefined;
+  readonly overdue?: Overdue | undefined;
   /** Its last report could not be taken. */
   readonly barred?: boolean | undefined;
 }
@@ -64,7 +71,11 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   bootWords(facts.boot, bad, unknown, warnings, notes);
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
-  if (facts.silent && isStillSilent(facts, compromised, unknown, nowMs)) unknown.push(claim("silent", "for longer than the policy's alerts.silentAfter"));
+  if (facts.overdue?.silent && isStillSilent(facts, compromised, unknown, nowMs))
+    unknown.push(claim("silent", "for longer than the policy's alerts.silentAfter"));
+  // What contradicts itself is told as that.
+  if (facts.overdue?.unproven && bad.length === 0 && facts.boot && facts.boot.unknown.length > 0)
+    unknown.push(claim("boot-unproven", "for longer than the policy's alerts.bootUnprovenAfter"));
   if (facts.akReplaced) warnings.push(claim("ak-replaced", "it enrolled with another attestation key than before: approve it, or revoke the node"));
   if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
   if (facts.clockLost) warnings.push(claim("tpm-clock-lost", facts.clockLost));

@@ -4,6 +4,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, ProvenanceRow } from "../../ports/rows.ts";
 import { findingFingerprint } from "../appraisal/lifecycle.ts";
 import type { ActorFacts, Difference, Finding, FindingKind, FindingPlace } from "../appraisal/types.ts";
+import type { LackKind } from "../policy/kinds.ts";
 
 /** Where a drift is: copied into its record, which outlives the container. */
 export interface DriftSubject {
@@ -22,7 +23,7 @@ export interface DriftSubject {
 
 /** A finding, or something that differs about the node itself. */
 export interface AnyFinding extends Omit<Finding, "kind" | "place"> {
-  readonly kind: FindingKind | "quote-refused" | "chain-broken" | "cloned" | "silent";
+  readonly kind: FindingKind | "quote-refused" | "chain-broken" | "cloned" | LackKind;
   readonly place: FindingPlace | "node";
   readonly differences: readonly Difference[];
   readonly actor: ActorFacts | undefined;

@@ -1,16 +1,11 @@
-/** A node's own verdict brought up to date, with the drifts that its contradictions are. */
+/** A node's own verdict brought up to date. */
 
 import type { NodeState } from "@hullmark/proto/v1/attestation";
-import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import { Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow } from "../../ports/rows.ts";
-import { appraiseNode, holds } from "../appraisal/appraise-node.ts";
-import { isHeard } from "../appraisal/heard.ts";
-import type { BootFindingKind } from "../measured-boot/appraise.ts";
-import { isSilence } from "../policy/kinds.ts";
-import { severityFor, WIRE_SEVERITY } from "../policy/match.ts";
-import type { Policy, PolicyIntervals } from "../policy/types.ts";
+import { appraiseNode, holds, type Overdue } from "../appraisal/appraise-node.ts";
+import type { PolicyIntervals } from "../policy/types.ts";
 import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
-import type { AnyFinding } from "./drift-rows.ts";
 
 export interface NodeView {
   readonly row: NodeRow;
@@ -23,8 +18,7 @@ export interface NodeView {
   readonly clockAheadMs: number | undefined;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
-  /** It has been unheard, or unjudged, for longer than policy lets be. */
-  readonly silent: boolean;
+  readonly overdue: Overdue;
 }
 
 /** Whether nothing was heard for so long that silence is the verdict. */
@@ -39,7 +33,7 @@ export function quotedMs({ lastQuoteMs, quotedBoot, bootId }: Pick<NodeRow, "las
 
 /** The row with verdict, reasons and vector of now; the same object where nothing changes. */
 export function appraisedNode(
-  { row, connected, state, barred, clockAheadMs, overloaded, silent }: NodeView,
+  { row, connected, state, barred, clockAheadMs, overloaded, overdue }: NodeView,
   intervals: PolicyIntervals,
   nowMs: number,
 ): NodeRow {
@@ -61,7 +55,7 @@ export function appraisedNode(
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,
       overloaded,
-      silent,
+      overdue,
       barred: barred !== undefined,
     },
     nowMs,
@@ -109,59 +103,4 @@ function clockSkew(aheadMs: number): string | undefined {
   const seconds = Math.round(Math.abs(aheadMs) / 1000);
   if (seconds * 1000 <= MAX_CLOCK_SKEW_MS) return undefined;
   return `its clock is ${seconds} s ${aheadMs > 0 ? "ahead of" : "behind"} the verifier's: so are the times that it tells`;
-}
-
-/** Differences of one boot that become drifts one by one; its claims name as many. */
-const MAX_BOOT_FINDINGS = 50;
-const MAX_KEY_CHARS = 256;
-
-/** The same for every node and at any time: an acknowledgement holds for what was read. */
-const SILENT_SUMMARY = "its agent is not heard any more, or cannot vouch for what runs there: nothing there is judged";
-
-/** Worth a page where policy says nothing else, and not the gravest: nothing is known to be wrong. */
-export function silentSeverity(policy: Policy): Severity {
-  return WIRE_SEVERITY[severityFor(policy, undefined, "node", "silent") ?? "high"];
-}
-
-/** Contradictions that are not of the boot, and hold or do not by themselves. */
-const STANDING: ReadonlySet<string> = new Set(["quote-refused", "chain-broken", "cloned"]);
-
-/** Whether this drift of the node would be found if it were still there: what was found in a log is not gone because the log is. */
-export function nodeConclusive({ boot, reasons, revokedAtMs }: NodeRow, { kind }: { readonly kind: string }): boolean {
-  if (isSilence(kind)) return revokedAtMs !== undefined || isHeard(reasons);
-  return STANDING.has(kind) || !boot || boot.unknown.length === 0;
-}
-
-/** Contradictions of the node itself, and its silence: they are drifts, alerted like any other. */
-export function nodeFindings(row: NodeRow, policy: Policy): AnyFinding[] {
-  const findings: AnyFinding[] = [];
-  const add = (
-    kind: "quote-refused" | "chain-broken" | "cloned" | "silent" | BootFindingKind,
-    summary: string,
-    what = "",
-    more: Partial<AnyFinding> = {},
-  ): void => {
-    findings.push({
-      kind,
-      place: "node",
-      path: Buffer.alloc(0),
-      key: what === "" ? `node|${kind}` : `node|${kind}|${what.slice(0, MAX_KEY_CHARS)}`,
-      severity: Severity.CRITICAL,
-      notice: false,
-      summary,
-      differences: [],
-      layerIndex: -1,
-      actor: undefined,
-      changedAtMs: undefined,
-      mappedBy: [],
-      ...more,
-    });
-  };
-  if (row.quoteRefused !== undefined) add("quote-refused", row.quoteRefused);
-  if (row.chainBroken !== undefined) add("chain-broken", row.chainBroken);
-  const cloned = row.reasons.find(({ code }) => code === "cloned");
-  if (cloned) add("cloned", cloned.detail);
-  if (row.reasons.some(({ code }) => code === "silent")) add("silent", SILENT_SUMMARY, "", { severity: silentSeverity(policy), changedAtMs: row.lastSeenMs });
-  for (const { kind, what, detail } of row.boot?.findings.slice(0, MAX_BOOT_FINDINGS) ?? []) add(kind, detail, what);
-  return findings;
 }

@@ -84,6 +84,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
     alerts: buildRoutes(spec.alerts.routes, spec.nodes, ["spec", "alerts", "routes"], report),
     silentAfterSeconds: spec.alerts.silentAfter,
+    bootUnprovenAfterSeconds: spec.alerts.bootUnprovenAfter,
     vulnerabilityAlerts: spec.alerts.vulnerabilities,
     response: buildResponse(spec, report),
   };

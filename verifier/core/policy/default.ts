@@ -13,6 +13,9 @@ export const DEFAULT_INTERVALS: PolicyIntervals = { quoteSeconds: 60, rescanSeco
 /** An agent that is replaced, or whose node restarts, is back by then; the same as Kubernetes waits before it moves pods away from such a node. */
 const DEFAULT_SILENT_AFTER_SECONDS = 300;
 
+/** The event log of a node that restarts follows its first quote within seconds, and a long measurement list within minutes. */
+const DEFAULT_BOOT_UNPROVEN_AFTER_SECONDS = 300;
+
 export const DEFAULT_BUDGET: MeasurementBudget = { maxEntries: 1_000_000, maxBytes: 64 * 2 ** 30, maxSeconds: 300 };
 
 export const DEFAULT_ADMISSION: AdmissionPolicy = { mode: "audit", namespaces: [], breakGlass: undefined };
@@ -105,6 +108,7 @@ export function defaultPolicy(): Policy {
     budget: DEFAULT_BUDGET,
     alerts: [],
     silentAfterSeconds: DEFAULT_SILENT_AFTER_SECONDS,
+    bootUnprovenAfterSeconds: DEFAULT_BOOT_UNPROVEN_AFTER_SECONDS,
     vulnerabilityAlerts: undefined,
     response: DEFAULT_RESPONSE,
   };

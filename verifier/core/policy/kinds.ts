@@ -66,11 +66,22 @@ export const ADMISSION_KINDS = ["break-glass"] as const;
 /** Contradictions of the node itself. */
 export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "cloned", "agent"] as const;
 
-/** What a node does not say: it contradicts nothing, and nothing is acted on because of it. */
+/** What a node does not say, and what of its boot it does not prove: it contradicts nothing, and nothing is acted on because of it. */
 export const SILENCE_KINDS = ["silent"] as const;
+export const UNPROVEN_KINDS = ["boot-unproven"] as const;
+const LACK_KINDS = [...SILENCE_KINDS, ...UNPROVEN_KINDS] as const;
+export type LackKind = (typeof LACK_KINDS)[number];
 
 export function isSilence(kind: string): boolean {
   return (SILENCE_KINDS as readonly string[]).includes(kind);
+}
+
+export function isUnprovenBoot(kind: string): boolean {
+  return (UNPROVEN_KINDS as readonly string[]).includes(kind);
+}
+
+export function isLack(kind: string): kind is LackKind {
+  return (LACK_KINDS as readonly string[]).includes(kind);
 }
 
 /**
@@ -86,7 +97,7 @@ export const DRIFT_KINDS = [
   ...PROVENANCE_KINDS,
   ...ADMISSION_KINDS,
   ...NODE_KINDS,
-  ...SILENCE_KINDS,
+  ...LACK_KINDS,
 ] as const;
 export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS] as const;
 

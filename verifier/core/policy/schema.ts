@@ -391,7 +391,12 @@ export const policyFile = z.strictObject({
         })
         .prefault({}),
       alerts: z
-        .strictObject({ routes: list(route), silentAfter: duration(5, 604_800).prefault("5m"), vulnerabilities: vulnerabilityAlerts.optional() })
+        .strictObject({
+          routes: list(route),
+          silentAfter: duration(5, 604_800).prefault("5m"),
+          bootUnprovenAfter: duration(5, 604_800).prefault("5m"),
+          vulnerabilities: vulnerabilityAlerts.optional(),
+        })
         .prefault({}),
       response,
     })

@@ -594,6 +594,8 @@ export interface Policy {
   readonly alerts: readonly AlertRoute[];
   /** How long a node may be stale or unreachable before people are told: 5..604800. */
   readonly silentAfterSeconds: number;
+  /** How long a node may be heard and not prove the boot that policy asks it to prove, before people are told: 5..604800. */
+  readonly bootUnprovenAfterSeconds: number;
   /** Of which vulnerabilities of images that run people are told; undefined: of none. */
   readonly vulnerabilityAlerts: VulnerabilityAlertTerms | undefined;
   readonly response: ResponsePolicy;

@@ -15,7 +15,7 @@ import { claimRow } from "../fleet/claims.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { allWorkloads, keyOfNumber, keyOfWorkload, rowPages } from "../fleet/row-pages.ts";
-import { isSilence } from "../policy/kinds.ts";
+import { isLack } from "../policy/kinds.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
@@ -858,9 +858,9 @@ function uncontainedWords({ nodeName, purge }: ActionRow): string {
   return `containment failed: layer ${purge?.layerIndex} of ${nodeName} is not as signed after it was purged`;
 }
 
-/** What speaks against the node itself and nobody has acknowledged. That it is not heard says nothing against it. */
+/** What speaks against the node itself and nobody has acknowledged. That it is not heard, or proves nothing, says nothing against it. */
 function ownOpen(drifts: readonly DriftRow[]): DriftRow[] {
-  return drifts.filter(({ containerId, state, kind }) => containerId === "" && state === DriftState.OPEN && !isSilence(kind));
+  return drifts.filter(({ containerId, state, kind }) => containerId === "" && state === DriftState.OPEN && !isLack(kind));
 }
 
 function isMember(node: NodeRow | undefined): boolean {

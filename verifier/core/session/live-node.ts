@@ -11,6 +11,7 @@ import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import { actorOf } from "../appraisal/actor.ts";
 import type { AppraisalMemo } from "../appraisal/appraise-container.ts";
+import type { Overdue } from "../appraisal/appraise-node.ts";
 import { reconcile, showsFinding } from "../appraisal/lifecycle.ts";
 import { timestampMs } from "../appraisal/time.ts";
 import type { Finding, NodeMemory } from "../appraisal/types.ts";
@@ -18,7 +19,8 @@ import type { ChangeSet } from "../fleet/change-set.ts";
 import type { DriftNumbers } from "../fleet/drift-id.ts";
 import { type AnyFinding, type DriftSubject, isOpen, openDrift, resolveDrift, updateDrift } from "../fleet/drift-rows.ts";
 import { withEffective } from "../fleet/effective.ts";
-import { appraisedNode, describedNode, isSilent, nodeConclusive, nodeFindings } from "../fleet/node-appraisal.ts";
+import { appraisedNode, describedNode, isSilent } from "../fleet/node-appraisal.ts";
+import { nodeConclusive, nodeFindings } from "../fleet/node-findings.ts";
 import type { Images } from "../images/types.ts";
 import type { PodJoin, PodStanding } from "../pods/index.ts";
 import type { Policy } from "../policy/types.ts";
@@ -41,8 +43,7 @@ export interface LiveNodeServices {
   readonly numbers: DriftNumbers;
   readonly comparisons: Comparisons;
   readonly overloaded: (nowMs: number) => boolean;
-  /** Whether the node has been silent for longer than policy lets be. */
-  readonly silent: () => boolean;
+  readonly overdue: () => Overdue;
   /** undefined: no API server is asked about pods. */
   readonly pods: PodJoin | undefined;
   /** A container could not be appraised: a defect, to be logged with its cause. */
@@ -129,7 +130,7 @@ export class LiveNode {
   simulateNode(boot: NodeRow["boot"], { intervals }: Policy, nowMs: number): NodeRow {
     const { connected, barred, clockAheadMs } = this;
     const view = { row: { ...this.node, boot }, state: this.memory.node, connected, barred, clockAheadMs };
-    return appraisedNode({ ...view, overloaded: this.#services.overloaded(nowMs), silent: this.#services.silent() }, intervals, nowMs);
+    return appraisedNode({ ...view, overloaded: this.#services.overloaded(nowMs), overdue: this.#services.overdue() }, intervals, nowMs);
   }
 
   #context({ policy, images }: Simulated, measurement: MeasurementPolicy, podStanding: PodStanding | undefined): AppraisalContext {
@@ -248,7 +249,7 @@ export class LiveNode {
             barred: this.barred,
             clockAheadMs: this.clockAheadMs,
             overloaded: this.#services.overloaded(nowMs),
-            silent: this.#services.silent(),
+            overdue: this.#services.overdue(),
           },
           policy.intervals,
           nowMs,

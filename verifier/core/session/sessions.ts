@@ -1,11 +1,9 @@
 /** Every live session, one a node. Opens them from what is stored; what concerns a node passes through its session, or through its rows where there is none. */
 import type { Hello } from "@hullmark/proto/v1/attestation";
-import { Verdict } from "@hullmark/proto/v1/common";
 import type { PodView } from "../../ports/pod-view.ts";
 import type { NodeRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { emptyMemory } from "../appraisal/apply-evidence.ts";
-import { isHeard, isUnjudged } from "../appraisal/heard.ts";
 import type { NodeMemory } from "../appraisal/types.ts";
 import { LiveSessions } from "../enrolment/live-sessions.ts";
 import { members } from "../fleet/census.ts";
@@ -23,9 +21,9 @@ import { SessionError } from "./errors.ts";
 import { ImaWatch } from "./ima-evidence.ts";
 import { LiveNode } from "./live-node.ts";
 import { restoreMemory } from "./memory.ts";
+import { OverdueNodes } from "./overdue-nodes.ts";
 import { Pacer } from "./pacer.ts";
 import { PROTOCOL_VERSION, Session } from "./session.ts";
-import { Silence } from "./silence.ts";
 import type { SessionPeer, SessionServices, Transport } from "./stream.ts";
 
 export interface SessionsServices extends Omit<SessionServices, "pacer"> {
@@ -59,7 +57,7 @@ export class Sessions {
   readonly #services: SessionsServices;
   readonly #comparisons = new ComparisonCache();
   readonly #pacer: Pacer;
-  readonly #silence = new Silence();
+  readonly #overdue = new OverdueNodes();
   readonly #live = new Map<string, Session>();
   /** Node → the end of what is being done to it: opening a session and judging a silent node exclude each other. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -185,7 +183,7 @@ export class Sessions {
       { node, memory, workloads, drifts },
       {
         ...{ images, meter, numbers, comparisons, overloaded: (nowMs: number) => this.#pacer.overloaded(nowMs) },
-        silent: () => this.#isSilentForLong(node.id),
+        overdue: () => this.#overdue.of(node.id, this.#services.policy()),
         pods: pods && new PodJoin(pods.view, pods.rules),
         onProblem: (id, error) => onProblem(node.id, id, error),
       },
@@ -253,23 +251,18 @@ export class Sessions {
     for (const session of this.#live.values()) if (i++ % SLICES === this.#slice) session.tick();
   }
 
-  /** Counts how long each node has been silent, or heard and not judged, and brings the verdicts of those without a session up to date. To be called each second. */
+  /** Counts how long each node has been silent, or has not proven its boot, and brings the verdicts of silent ones without a session up to date. To be called each second. */
   async judgeSilent(): Promise<void> {
     const { fleet, policy, clock } = this.#services;
     const rows = members(fleet).map((row) => this.#live.get(row.id)?.live.node ?? row);
-    const silent = rows.filter(
-      ({ lastSeenMs, verdict, reasons }) => isSilent(lastSeenMs, policy().intervals, clock.nowMs()) || (verdict === Verdict.UNKNOWN && isUnjudged(reasons)),
-    );
-    const idsOf = (nodes: readonly NodeRow[]): string[] => nodes.map(({ id }) => id);
-    const begun = rows.filter(({ reasons }) => !isHeard(reasons));
-    this.#silence.look({ silent: idsOf(silent), begun: idsOf(begun) }, policy().silentAfterSeconds * 1000, clock.nowMs());
+    this.#overdue.look(rows, policy(), clock.nowMs());
     for (const row of fleet.all()) {
       if (this.#live.has(row.id)) continue;
       const { intervals } = policy();
       const nowMs = clock.nowMs();
       if (!isSilent(row.lastSeenMs, intervals, nowMs)) continue;
       const view = { row, connected: false, state: undefined, barred: undefined, clockAheadMs: undefined, overloaded: false };
-      if (appraisedNode({ ...view, silent: this.#isSilentForLong(row.id) }, intervals, nowMs) !== row) await this.amend(row.id, () => {});
+      if (appraisedNode({ ...view, overdue: this.#overdue.of(row.id, policy()) }, intervals, nowMs) !== row) await this.amend(row.id, () => {});
     }
   }
 
@@ -302,7 +295,7 @@ export class Sessions {
         numbers,
         comparisons,
         overloaded,
-        silent: () => this.#isSilentForLong(nodeId),
+        overdue: () => this.#overdue.of(nodeId, policy()),
         pods: undefined,
         onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error),
       };
@@ -314,10 +307,6 @@ export class Sessions {
       live.update({}, policy(), changes, nowMs);
       if (!changes.empty) await committer.submit(changes.draft(() => clock.nowMs()));
     });
-  }
-
-  #isSilentForLong(nodeId: string): boolean {
-    return this.#silence.ms(nodeId) >= this.#services.policy().silentAfterSeconds * 1000;
   }
 
   /** The node's session, unless it has ended: what that believes may never have become durable. */

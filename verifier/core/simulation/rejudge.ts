@@ -6,8 +6,8 @@ import type { Severity } from "@hullmark/proto/v1/common";
 import type { DriftRow } from "../../ports/rows.ts";
 import { defaultSeverity } from "../appraisal/severity.ts";
 import type { ContainerRules, FindingKind, FindingPlace } from "../appraisal/types.ts";
-import { silentSeverity } from "../fleet/node-appraisal.ts";
-import { isSilence, PROVENANCE_KINDS } from "../policy/kinds.ts";
+import { lackSeverity } from "../fleet/node-findings.ts";
+import { isLack, isSilence, PROVENANCE_KINDS } from "../policy/kinds.ts";
 import { containerRules, matchRule, ruleByLabel, selectsByLabel } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
 import type { Policy, SelectableContainer } from "../policy/types.ts";
@@ -47,7 +47,8 @@ export class Rejudge {
 
   of(row: DriftRow): Rejudged {
     const { place, kind } = row;
-    if (isSilence(kind)) return silentSeverity(this.#policy);
+    // What is asked of a boot is in the rules for nodes; that a node is to be heard no rule says.
+    if (isLack(kind) && (isSilence(kind) || this.#sameNodes)) return lackSeverity(this.#policy, kind);
     if (place === "node") return UNCONDITIONAL.has(kind) || this.#sameNodes ? row.severity : "unknown";
     const compiled = this.#for(row);
     if (compiled.rulesByLabel) return "unknown";
