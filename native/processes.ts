@@ -1,4 +1,4 @@
-/** Looking at many processes often: the parts of procfs that JavaScript is too slow for. Synchronous, about 5 µs (list, for each process that there is) and 100 µs (signature). */
+/** Looking at many processes often: the parts of procfs that JavaScript is too slow for. Synchronous; the list takes about 10 µs for each process that there is. */
 import { loadAddon } from "./loader.ts";
 
 export interface ListedProcess {
@@ -12,7 +12,7 @@ export interface ListedProcess {
 interface ProcessAddon {
   listProcesses(): ListedProcess[];
   processRoot(pid: number): string | undefined;
-  codeSignature(pid: number, view: number, upper: string): Buffer | undefined;
+  Signatures: new () => Signatures;
 }
 
 /**
@@ -31,13 +31,27 @@ export function processRoot(pid: number): string | undefined {
   return (loadAddon() as ProcessAddon).processRoot(pid);
 }
 
-/**
- * SHA-256 of all that decides what a process runs, to be compared with an earlier answer: its program, each file that it maps executable, and what the
- * paths of those files show now. The workload controls mappings and paths.
- * @param view process in whose root the paths are looked up
- * @param upper directory in which they are looked up as well; empty: none
- * @returns undefined: gone, too much (1 MiB of mappings, 512 files), or not known without asking a file system, so that it must be read in full
- */
-export function codeSignature(pid: number, view: number, upper: string): Buffer | undefined {
-  return (loadAddon() as ProcessAddon).codeSignature(pid, view, upper);
+/** What looks at processes and containers again and again compare, as SHA-256: equal to an earlier answer, nothing of it has moved. Synchronous. */
+export interface Signatures {
+  /**
+   * What one process runs: its program, each file that it maps executable, and what the paths of those files show now. The workload controls mappings and
+   * paths. Some 10 µs; 100 where the process ran since it was asked of last.
+   * @param view process in whose root the paths are looked up
+   * @param upper directory in which they are looked up as well; empty: none
+   * @returns undefined: gone, too much (1 MiB of mappings, 512 files), or not known without asking a file system, so that it must be read in full
+   */
+  ofProcess(pid: number, view: number, upper: string): Buffer | undefined;
+  /**
+   * All that is looked at of one container. Some 50 µs more than its processes take, most of them for its mounts.
+   * @param pid main process, whose mounts are meant, and in whose root paths are looked up
+   * @param pids all its processes
+   * @param files of the node, regular ones, by path and largest size in bytes in turns: their content and mode. Links are not followed
+   * @returns undefined: as of a process, and where there are more than 256 KiB of mounts or a file is there that cannot be read
+   */
+  ofContainer(pid: number, pids: readonly number[], upper: string, files: readonly (string | number)[]): Buffer | undefined;
+}
+
+/** Remembers what was asked of it, within bounds: what only running can change of a process is read again when the kernel says that it ran. */
+export function openSignatures(): Signatures {
+  return new (loadAddon() as ProcessAddon).Signatures();
 }

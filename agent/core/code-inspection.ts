@@ -2,11 +2,11 @@
 import { ActorEntry } from "@hullmark/proto/v1/common";
 import type { ChangeEntrance } from "../ports/change-source.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { InspectedContainer, ProcessInspector } from "../ports/process-inspector.ts";
+import type { InspectedLook, InspectRequest, ProcessInspector } from "../ports/process-inspector.ts";
 import { entryPart } from "./change-actors.ts";
 import { CodeHistory } from "./code-set.ts";
 import type { ContainerMonitor } from "./container-monitor.ts";
-import type { CodeInspector } from "./node-agent.ts";
+import type { CodeInspector, CodeLook } from "./node-agent.ts";
 
 /** Processes of one container whose entrance is remembered; of more nothing is said. */
 const MAX_ENTRANCES = 4096;
@@ -32,12 +32,17 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): Start
       if (entrances.size >= MAX_CONTAINERS && idlest !== undefined) entrances.delete(idlest);
       entrances.set(containerId, ofContainer.set(pid, entrance));
     },
-    async inspect(container: ContainerMonitor, signal: AbortSignal): Promise<Uint8Array> {
-      const { layout } = container;
-      const overlay = layout.kind === "overlay" ? { layerPaths: layout.layers.map(({ path }) => path), upperPath: layout.upperPath } : undefined;
-      const rootDevice = layout.kind === "overlay" ? layout.device : undefined;
-      const { pid, capabilities } = container.facts;
-      const request = { containerId: container.id, pid, capabilities, rootDevice, overlay };
+    signature(container) {
+      try {
+        return inspector.signature(requestOf(container), container.ownedFiles);
+      } catch {
+        // What is wrong is said by the look in full that follows.
+        return undefined;
+      }
+    },
+    async inspect(container: ContainerMonitor, signal: AbortSignal): Promise<CodeLook> {
+      const { pid } = container.facts;
+      const request = requestOf(container);
       // One container that cannot be looked at must neither stop the others nor go on as it was last seen.
       const known = new Map(entrances.get(container.id));
       const inspected = await inspector.inspect(request, signal).catch((error: unknown) => failed(error, signal));
@@ -51,12 +56,12 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): Start
       };
       const history = histories.get(container.id) ?? new CodeHistory();
       histories.set(container.id, history);
-      return history.serialize(inspected, clock.nowMs(), entryOf);
+      return { part: history.serialize(inspected, clock.nowMs(), entryOf), steady: inspected.steady };
     },
     overdue(containerId: string): Uint8Array {
       const history = histories.get(containerId) ?? new CodeHistory();
       const detail = "running code: looking at it does not come to its end";
-      return history.serialize({ code: [], privileges: [], processes: 0, claims: [{ code: "unmeasurable", detail }] }, clock.nowMs());
+      return history.serialize(nothingSeen(detail), clock.nowMs());
     },
     forget(containerId: string): void {
       inspector.forget(containerId);
@@ -68,8 +73,18 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): Start
 
 const MAIN = { entry: ActorEntry.MAIN };
 
-function failed(error: unknown, signal: AbortSignal): InspectedContainer {
+function requestOf({ id, layout, facts: { pid, capabilities } }: ContainerMonitor): InspectRequest {
+  const overlay = layout.kind === "overlay" ? { layerPaths: layout.layers.map(({ path }) => path), upperPath: layout.upperPath } : undefined;
+  const rootDevice = layout.kind === "overlay" ? layout.device : undefined;
+  return { containerId: id, pid, capabilities, rootDevice, overlay };
+}
+
+function failed(error: unknown, signal: AbortSignal): InspectedLook {
   if (signal.aborted) throw error;
   const detail = `running code: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
-  return { code: [], privileges: [], processes: 0, claims: [{ code: "unmeasurable", detail }] };
+  return nothingSeen(detail);
+}
+
+function nothingSeen(detail: string): InspectedLook {
+  return { code: [], privileges: [], processes: 0, claims: [{ code: "unmeasurable", detail }], steady: false };
 }

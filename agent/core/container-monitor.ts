@@ -7,6 +7,7 @@ import { EMPTY_ROOT } from "@hullmark/proto/codec";
 import { type BindFileSchema, FilesystemKind, FilesystemStateSchema, type MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { NodeFiles } from "../ports/node-files.ts";
+import type { OwnedFile } from "../ports/process-inspector.ts";
 import type { MountPoint, RootFilesystem, RootLayout } from "../ports/root-filesystem.ts";
 import type { MeasuredTree, MeasureReport, TreeMeasurer } from "../ports/tree-measurer.ts";
 import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
@@ -19,6 +20,7 @@ import { configurationPart, identityPart } from "./parts.ts";
 import type { ReadBudget } from "./read-budget.ts";
 
 const MAX_ENGINE_FILE_BYTES = 16 * 1024;
+const MAX_ENGINE_DIGEST_BYTES = 256;
 const MAX_CONFIG_BLOB_BYTES = 4 * 1024 * 1024;
 /** Said beside `unmeasurable` where the container itself brought it about. */
 const OVER_BUDGET = "over-budget";
@@ -103,6 +105,7 @@ export class ContainerMonitor {
   /** The engine says that it does not run any more, and the files that it made for it are gone: what they held nobody can say. */
   #engineFilesGone = false;
   #described: Described | undefined;
+  #owned: { readonly of: ContainerFacts; readonly files: readonly OwnedFile[] } | undefined;
   /** What the last look found and told: replaced when it changes, never altered. */
   #found: readonly unknown[] = [];
   #dirty = new DirtySet();
@@ -141,6 +144,25 @@ export class ContainerMonitor {
     const layout = this.#layout;
     if (layout.kind === "gone" || !this.#tree) return undefined;
     return { root: layout.kind === "overlay" ? layout.upperPath : layout.path, tree: this.#tree };
+  }
+
+  /** Files of the node that a look reads. */
+  get ownedFiles(): readonly OwnedFile[] {
+    if (this.#owned?.of === this.#facts) return this.#owned.files;
+    const { engineFiles, configBlobPath } = this.#facts;
+    const files = engineFiles.flatMap(({ hostPath, digestPath }) => [
+      { path: hostPath, maxBytes: MAX_ENGINE_FILE_BYTES },
+      ...(digestPath ? [{ path: digestPath, maxBytes: MAX_ENGINE_DIGEST_BYTES }] : []),
+    ]);
+    if (configBlobPath) files.push({ path: configBlobPath, maxBytes: MAX_CONFIG_BLOB_BYTES });
+    this.#owned = { of: this.#facts, files };
+    return files;
+  }
+
+  /** Another look would tell the same as long as what it reads stays as it is. */
+  get steady(): boolean {
+    const certain = this.#layout.kind !== "gone" && this.#layout.unproven === undefined;
+    return certain && this.#lookProblem === undefined && !this.#engineFilesGone && !this.#areLost(this.#bindFiles);
   }
 
   /** Resolves when what was asked of it before is done: its first measuring, above all. */
@@ -454,9 +476,7 @@ export class ContainerMonitor {
     this.#engineFilesGone = false;
     const found = await this.#readEngineFiles();
     const before = new Map(this.#bindFiles.map((file) => [file.destination, file]));
-    // One that cannot be read may have gone with its container before the engine could be asked.
-    const isLost = (files: readonly BindFileInit[]): boolean => !this.#facts.networkOwnerGone && files.some(({ sha256 }) => sha256?.length === 0);
-    const lost = isLost(found);
+    const lost = this.#areLost(found);
     if (!lost && found.every((file) => sameContent(before.get(file.destination) ?? file, file))) {
       const same = found.length === before.size && found.every((file) => sameFile(before.get(file.destination), file));
       return same ? this.#bindFiles : found;
@@ -465,8 +485,13 @@ export class ContainerMonitor {
     const facts = await this.#options.inspect().catch(() => this.#facts);
     if (facts?.pid === this.#facts.pid) this.#facts = withFormerAddresses(facts, this.#facts);
     const now = await this.#readEngineFiles();
-    this.#engineFilesGone = facts === undefined && isLost(now);
+    this.#engineFilesGone = facts === undefined && this.#areLost(now);
     return this.#engineFilesGone ? this.#bindFiles : now;
+  }
+
+  /** Files that cannot be read may have gone with their container before the engine could be asked. */
+  #areLost(files: readonly BindFileInit[]): boolean {
+    return !this.#facts.networkOwnerGone && files.some(({ sha256 }) => sha256?.length === 0);
   }
 
   async #readEngineFiles(): Promise<BindFileInit[]> {
@@ -474,7 +499,7 @@ export class ContainerMonitor {
     const bindFiles: BindFileInit[] = [];
     for (const { destination, hostPath, digestPath } of this.#facts.engineFiles) {
       const file = await files.read(hostPath, MAX_ENGINE_FILE_BYTES);
-      const declared = digestPath ? await files.read(digestPath, 256) : undefined;
+      const declared = digestPath ? await files.read(digestPath, MAX_ENGINE_DIGEST_BYTES) : undefined;
       const declaredSha256 = Buffer.from(/^(?:sha256:)?([0-9a-f]{64})\s*$/.exec(declared?.content.toString("latin1") ?? "")?.[1] ?? "", "hex");
       bindFiles.push({
         destination,

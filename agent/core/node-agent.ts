@@ -14,6 +14,7 @@ import { backoffMs } from "./backoff.ts";
 import type { DirtyPath } from "./change-actors.ts";
 import { ContainerMonitor, type MonitorOptions } from "./container-monitor.ts";
 import type { TreePlace } from "./file-contents.ts";
+import { LastLooks } from "./last-looks.ts";
 import { type Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf } from "./measurement-policy.ts";
 import { type ChainPosition, type LayerUpdateInit, NodeEvidence, type PartName } from "./node-evidence.ts";
@@ -28,6 +29,8 @@ const RUNTIME_BACKOFF = { baseMs: 500, maxMs: 10_000 };
 /** An engine that does not answer within this time counts as gone. */
 const RUNTIME_PING_MS = 10_000;
 const LOOK_INTERVAL_MS = 5_000;
+/** Containers that are looked at by their signatures before others get their turn. */
+const LOOKS_A_TURN = 16;
 /** Least time between two looks at a container that starts processes. */
 const STARTS_INTERVAL_MS = 100;
 /** What takes longer to look at is claimed, and no longer waited for: the others are looked at meanwhile. */
@@ -45,9 +48,18 @@ export interface Watcher {
   unwatch(id: string): void;
 }
 
-/** Code that a container runs, as a serialised CodeSet. */
+/** Code that a container runs. */
+export interface CodeLook {
+  /** A serialised CodeSet. */
+  readonly part: Uint8Array;
+  /** As of {@link InspectedLook}. */
+  readonly steady: boolean;
+}
+
 export interface CodeInspector {
-  inspect(container: ContainerMonitor, signal: AbortSignal): Promise<Uint8Array>;
+  inspect(container: ContainerMonitor, signal: AbortSignal): Promise<CodeLook>;
+  /** As of {@link ProcessInspector}, with the files that are the container's. */
+  signature(container: ContainerMonitor): string | undefined;
   /** What to say of one whose inspection does not come to its end. */
   overdue(containerId: string): Uint8Array;
   forget(containerId: string): void;
@@ -81,6 +93,7 @@ export class NodeAgent {
   /** Looks at running code that are under way → whether another was asked for since it began. */
   readonly #inspections = new Map<ContainerMonitor, { again: boolean; readonly done: Promise<void> }>();
   readonly #looking = new Set<ContainerMonitor>();
+  readonly #lastLooks: LastLooks;
   readonly #monitors = new Map<string, ContainerMonitor>();
   readonly #byWatch = new Map<string, (dirty: readonly DirtyPath[]) => void>();
   readonly #checks = new Map<string, Promise<void>>();
@@ -101,6 +114,7 @@ export class NodeAgent {
   constructor(options: NodeAgentOptions) {
     this.#options = options;
     this.#unanswered = new Unanswered(options.condition);
+    this.#lastLooks = new LastLooks((monitor) => options.code.signature(monitor), options.random);
     const { seq, digest } = options.spool.head();
     this.#chain = { seq, digest, stateRoot: this.#evidence.stateRoot() };
     this.#layers = new LayerStore({
@@ -282,9 +296,11 @@ export class NodeAgent {
   async lookAround(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#options.clock.sleep(LOOK_INTERVAL_MS, signal);
-      for (const monitor of [...this.#monitors.values()]) {
+      for (const [i, monitor] of [...this.#monitors.values()].entries()) {
         if (signal.aborted) return;
-        if (!this.#looking.has(monitor)) await this.#patiently(monitor, this.#look(monitor));
+        if (this.#looking.has(monitor)) continue;
+        if (!this.#lastLooks.isAsSeen(monitor)) await this.#patiently(monitor, this.#look(monitor));
+        else if (i % LOOKS_A_TURN === 0) await new Promise(setImmediate);
       }
       this.publish();
     }
@@ -293,8 +309,10 @@ export class NodeAgent {
   /** What one container does to itself (mounts without number, a file that cannot be read) never ends the look at the others, nor at its code. */
   async #look(monitor: ContainerMonitor): Promise<void> {
     this.#looking.add(monitor);
-    await this.#guarded("cannot look at container", { container: monitor.id }, () => monitor.look());
-    await this.#guarded("cannot look at code", { container: monitor.id }, () => this.#inspectCode(monitor));
+    await this.#lastLooks.inFull(monitor, async () => {
+      await this.#guarded("cannot look at container", { container: monitor.id }, () => monitor.look());
+      await this.#guarded("cannot look at code", { container: monitor.id }, () => this.#inspectCode(monitor));
+    });
     this.#looking.delete(monitor);
   }
 
@@ -434,8 +452,10 @@ export class NodeAgent {
     const inspect = async (): Promise<void> => {
       while (inspection.again) {
         inspection.again = false;
-        const part = await this.#options.code.inspect(monitor, this.#stop);
+        this.#lastLooks.codeBegins(monitor);
+        const { part, steady } = await this.#options.code.inspect(monitor, this.#stop);
         if (this.#monitors.get(monitor.id) !== monitor) return;
+        this.#lastLooks.codeEnds(monitor, steady);
         if (this.#evidence.setPart(monitor.id, "code", part)) this.publish();
       }
     };

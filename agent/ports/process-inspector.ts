@@ -35,6 +35,12 @@ export interface InspectedContainer {
   readonly claims: readonly { readonly code: string; readonly detail: string }[];
 }
 
+/** What one look found. */
+export interface InspectedLook extends InspectedContainer {
+  /** Another look would find the same as long as {@link ProcessInspector.signature} says the same. */
+  readonly steady: boolean;
+}
+
 export interface InspectRequest {
   readonly containerId: string;
   /** Main process. */
@@ -47,8 +53,19 @@ export interface InspectRequest {
   readonly overlay: { readonly layerPaths: readonly string[]; readonly upperPath: string } | undefined;
 }
 
+/** A file of the node that belongs to a container: links are not followed. */
+export interface OwnedFile {
+  readonly path: string;
+  readonly maxBytes: number;
+}
+
 export interface ProcessInspector {
-  inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer>;
+  /**
+   * What stands for all that a look at a container reads: its mounts, its processes and what they run, and these files. Equal to an earlier one: nothing of
+   * it has moved. undefined: it has to be looked at.
+   */
+  signature(request: InspectRequest, files: readonly OwnedFile[]): string | undefined;
+  inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedLook>;
   /** A process of the container began to run a program just now: the next `inspect` looks at it, however short-lived it is. */
   started(containerId: string, pid: number): void;
   /** Drops what is remembered of a container. */

@@ -15,7 +15,8 @@ function inspecting() {
   let pids: readonly number[] = [];
   const ran = (pid: number) => ({ ...{ place: "upper" as const, path: Buffer.from(`/${pid}`), sha256: undefined }, main: true, pid, uid: 0, ancestry: [] });
   const inspector: ProcessInspector = {
-    inspect: async () => ({ code: pids.map(ran), privileges: [], processes: pids.length, claims: [] }),
+    inspect: async () => ({ code: pids.map(ran), privileges: [], processes: pids.length, claims: [], steady: false }),
+    signature: () => undefined,
     started: () => {},
     forget: () => {},
   };
@@ -23,7 +24,7 @@ function inspecting() {
   const container = { id: "c", layout: { kind: "gone" }, facts: { pid: 40, capabilities: [] } } as unknown as ContainerMonitor;
   const look = async (...running: readonly number[]): Promise<Record<string, ActorEntry>> => {
     pids = running;
-    const { objects } = fromBinary(CodeSetSchema, await code.inspect(container, new AbortController().signal));
+    const { objects } = fromBinary(CodeSetSchema, (await code.inspect(container, new AbortController().signal)).part);
     return Object.fromEntries(objects.map(({ pid, entry }) => [pid, entry]));
   };
   return { code, look };

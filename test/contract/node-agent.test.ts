@@ -11,7 +11,7 @@ import { codeInspection } from "@hullmark/agent/core/code-inspection";
 import { NodeAgent } from "@hullmark/agent/core/node-agent";
 import { NodeCondition } from "@hullmark/agent/core/node-state";
 import type { ContainerRuntime } from "@hullmark/agent/ports/container-runtime";
-import type { InspectedContainer, ProcessInspector } from "@hullmark/agent/ports/process-inspector";
+import type { InspectedLook, ProcessInspector } from "@hullmark/agent/ports/process-inspector";
 import type { LayerDirectory, RootLayout } from "@hullmark/agent/ports/root-filesystem";
 import type { TreeMeasurer } from "@hullmark/agent/ports/tree-measurer";
 import { EvidenceBodySchema, MeasurementPolicySchema } from "@hullmark/proto/v1/attestation";
@@ -30,19 +30,31 @@ const SCRUB_BYTES_PER_SECOND = 1000;
 
 /** Containers whose looks the test answers. */
 class Looks implements ProcessInspector {
-  readonly open = new Map<string, ((found: InspectedContainer) => void)[]>();
+  readonly open = new Map<string, ((found: InspectedLook) => void)[]>();
   /** Digest of what the others run now. */
   running = 1;
   hangs = new Set<string>();
+  /** What stands for all that is looked at; undefined: nothing does. */
+  signed: string | undefined;
+  steady = true;
+  /** Looks in full, and others. */
+  inspected = 0;
+  compared = 0;
 
-  inspect({ containerId }: { readonly containerId: string }): Promise<InspectedContainer> {
+  signature(): string | undefined {
+    this.compared++;
+    return this.signed;
+  }
+
+  inspect({ containerId }: { readonly containerId: string }): Promise<InspectedLook> {
+    this.inspected++;
     if (!this.hangs.has(containerId)) return Promise.resolve(this.found());
     return new Promise((resolve) => this.open.set(containerId, [...(this.open.get(containerId) ?? []), resolve]));
   }
 
-  found(): InspectedContainer {
+  found(): InspectedLook {
     const code = [{ place: "memfd" as const, path: Buffer.from("/memfd:x"), sha256: Buffer.alloc(32, this.running), main: true, pid: 7, uid: 0, ancestry: [] }];
-    return { code, privileges: [], processes: 1, claims: [] };
+    return { code, privileges: [], processes: 1, claims: [], steady: this.steady };
   }
 
   started(): void {}
@@ -226,4 +238,37 @@ test("what is read again in a period is what the rate says, however many trees s
   expect(total).toBeLessThanOrEqual(granted + FILE);
   // An equal share would be a ninth, half of it reckoned for opening files of this size; at worst two others wait for their turns when it has its own.
   expect(Math.max(...period)).toBeGreaterThan(granted / 8);
+});
+
+test("a container is looked at in full where its signature moved, a program began or the last look left something open, and now and then in any case", async () => {
+  const looks = new Looks();
+  looks.signed = "as it is";
+  const { agent, told } = agentOver(["c"], looks);
+  /** Looks in full among the next sixty. */
+  const inFull = async (): Promise<number> => {
+    await expect.poll(() => told("c"), { timeout: 10_000 }).toEqual({ claims: [], runs: [looks.running] });
+    const before = { inspected: looks.inspected, compared: looks.compared };
+    await expect.poll(() => looks.compared - before.compared, { timeout: 60_000 }).toBeGreaterThanOrEqual(60);
+    return looks.inspected - before.inspected;
+  };
+  // One of 30 to 60.
+  expect(await inFull()).toBeLessThanOrEqual(4);
+  await expect.poll(() => looks.inspected, { timeout: 60_000 }).toBeGreaterThan(2);
+  looks.running = 2;
+  looks.signed = "otherwise";
+  expect(await inFull()).toBeLessThanOrEqual(4);
+  // What began and ended meanwhile is in no signature.
+  looks.running = 3;
+  void agent.processStarted("c");
+  await expect.poll(() => told("c"), { timeout: 10_000 }).toEqual({ claims: [], runs: [3] });
+  looks.running = 4;
+  expect(await inFull()).toBeLessThanOrEqual(4);
+  for (const open of ["a look", "a signature"]) {
+    if (open === "a look") looks.steady = false;
+    else Object.assign(looks, { steady: true, signed: undefined });
+    const before = looks.inspected;
+    looks.running++;
+    await expect.poll(() => looks.inspected, { timeout: 60_000 }).toBeGreaterThan(before + 20);
+    expect(told("c"), open).toEqual({ claims: [], runs: [looks.running] });
+  }
 });

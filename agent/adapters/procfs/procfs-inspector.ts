@@ -4,11 +4,19 @@
  */
 import { hash } from "node:crypto";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
-import { codeSignature } from "@hullmark/native";
+import { openSignatures } from "@hullmark/native";
 import { capabilityNames, capabilitySet } from "@hullmark/proto/codec";
 import { deviceName } from "../../core/device-name.ts";
 import { parseMountInfo } from "../../core/mountinfo.ts";
-import type { CodePlaceName, InspectedCode, InspectedContainer, InspectedPrivilege, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
+import type {
+  CodePlaceName,
+  InspectedCode,
+  InspectedLook,
+  InspectedPrivilege,
+  InspectRequest,
+  OwnedFile,
+  ProcessInspector,
+} from "../../ports/process-inspector.ts";
 import { FileDigests, HashBudget } from "./file-digests.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
@@ -79,12 +87,13 @@ export class ProcfsInspector implements ProcessInspector {
   readonly #proc = "/proc";
   readonly #maxLookBytes: number;
   readonly #table = new ProcessTable();
+  readonly #signatures = openSignatures();
   readonly #digests = new FileDigests();
   /** Container → pid → what was found, while its mappings stay as they were. */
   readonly #remembered = new Map<string, Map<number, Remembered>>();
 
   /** Container → what was told last, where it is nothing but what is remembered. */
-  readonly #inspected = new Map<string, InspectedContainer>();
+  readonly #inspected = new Map<string, InspectedLook>();
 
   /** Container → what began to run since the last look, the first of it at `sinceMs` (of the monotonic clock). */
   readonly #started = new Map<string, { readonly sinceMs: number; readonly caught: Promise<Started | undefined>[] }>();
@@ -98,20 +107,34 @@ export class ProcfsInspector implements ProcessInspector {
     this.#maxWaitMs = maxWaitMs;
   }
 
-  async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer> {
+  signature(request: InspectRequest, files: readonly OwnedFile[]): string | undefined {
+    if (this.#started.has(request.containerId)) return undefined;
+    const pids = this.#pids(request);
+    if (pids.length > MAX_PROCESSES) return undefined;
+    const read = files.flatMap(({ path, maxBytes }) => [path, maxBytes]);
+    return this.#signatures.ofContainer(request.pid, pids, request.overlay?.upperPath ?? "", read)?.toString("latin1");
+  }
+
+  #pids({ containerId, pid }: InspectRequest): number[] {
+    return [...new Set([pid, ...this.#table.of(containerId, pid)])];
+  }
+
+  async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedLook> {
     const caught = await this.#takeStarted(request.containerId);
-    const pids = [...new Set([request.pid, ...this.#table.of(request.containerId, request.pid)])];
+    const pids = this.#pids(request);
     const before = this.#remembered.get(request.containerId);
     const remembered = new Map<number, Remembered>();
     const code: InspectedCode[] = [];
     const privileges: InspectedPrivilege[] = [];
     const claims: { code: string; detail: string }[] = [];
     const budget = new HashBudget(this.#maxLookBytes);
+    let starting = false;
     if (pids.length > MAX_PROCESSES) claims.push({ code: "processes-truncated", detail: `${pids.length} processes, ${MAX_PROCESSES} looked at` });
     for (const pid of pids.slice(0, MAX_PROCESSES)) {
       if (signal.aborted) break;
       const found = await this.#process(request, pid, before?.get(pid), budget).catch(goneOrUnreadable);
-      if (!found) continue;
+      starting ||= found === "runtime";
+      if (!found || found === "runtime") continue;
       if ("problem" in found) {
         claims.push({ code: "unmeasurable", detail: `process ${pid}: ${found.problem}` });
         continue;
@@ -134,12 +157,16 @@ export class ProcfsInspector implements ProcessInspector {
     }
     this.#remembered.set(request.containerId, remembered);
     const plain = caught.length === 0 && claims.length === 0;
+    // Whether a process is the runtime others than itself decide.
+    const steady = plain && !starting && !signal.aborted && [...remembered.values()].every(({ quick, unread }) => quick && !unread);
+    const told = this.#inspected.get(request.containerId);
     const same = plain && before?.size === remembered.size && [...remembered].every(([pid, found]) => before.get(pid) === found);
-    const inspected = (same ? this.#inspected.get(request.containerId) : undefined) ?? {
+    const inspected = (same && told?.steady === steady ? told : undefined) ?? {
       code,
       privileges,
       processes: remembered.size,
       claims: claims.slice(0, MAX_TOLD_CLAIMS),
+      steady,
     };
     if (plain) this.#inspected.set(request.containerId, inspected);
     else this.#inspected.delete(request.containerId);
@@ -215,9 +242,9 @@ export class ProcfsInspector implements ProcessInspector {
   }
 
   /** What is odd is looked at again unless nothing moved meanwhile: a process that was just replacing itself is none of both. */
-  async #process(request: InspectRequest, pid: number, before: Remembered | undefined, budget: HashBudget): Promise<Remembered | undefined> {
+  async #process(request: InspectRequest, pid: number, before: Remembered | undefined, budget: HashBudget): Promise<Remembered | "runtime" | undefined> {
     for (let attempt = 1; ; attempt++) {
-      const quick = codeSignature(pid, request.pid, request.overlay?.upperPath ?? "");
+      const quick = this.#signatures.ofProcess(pid, request.pid, request.overlay?.upperPath ?? "");
       if (quick && before?.quick?.equals(quick) && !before.unread) return before;
       const process = await this.#read(pid);
       if (!process) return undefined;
@@ -228,7 +255,7 @@ export class ProcfsInspector implements ProcessInspector {
       const runtime = await this.#isRuntime(process);
       const again = await this.#read(pid);
       if (!again) return undefined;
-      if (again.maps === process.maps && again.program === process.program && again.capabilities === process.capabilities) return runtime ? undefined : found;
+      if (again.maps === process.maps && again.program === process.program && again.capabilities === process.capabilities) return runtime ? "runtime" : found;
     }
   }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "process/scan.h"
+#include "process/signatures.h"
 #include "support/js_error.h"
 
 namespace hullmark::process {
@@ -27,26 +28,55 @@ Napi::Value List(const Napi::CallbackInfo& info) {
   }
 }
 
-Napi::Value Signature(const Napi::CallbackInfo& info) {
-  if (!info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsString()) throw Napi::TypeError::New(info.Env(), "want (pid, view, upper)");
-  const auto signature =
-      CodeSignature(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::String>().Utf8Value());
-  if (!signature) return info.Env().Undefined();
-  return Napi::Buffer<uint8_t>::Copy(info.Env(), signature->data(), signature->size());
-}
-
 Napi::Value Root(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (pid)");
   const auto root = RootOf(info[0].As<Napi::Number>().Int32Value());
   return root ? Napi::String::New(info.Env(), *root) : info.Env().Undefined();
 }
 
+// One for each inspector: what it remembers goes with it.
+class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "Signatures", {InstanceMethod("ofProcess", &SignaturesBinding::OfProcess), InstanceMethod("ofContainer", &SignaturesBinding::OfContainer)});
+  }
+  explicit SignaturesBinding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SignaturesBinding>(info) {}
+
+ private:
+  // ofProcess(pid, view, upper)
+  Napi::Value OfProcess(const Napi::CallbackInfo& info) {
+    if (!info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsString()) throw Napi::TypeError::New(info.Env(), "want (pid, view, upper)");
+    return ToJs(info.Env(), signatures_.OfProcess(Number(info[0]), Number(info[1]), info[2].As<Napi::String>().Utf8Value()));
+  }
+
+  // ofContainer(pid, pids, upper, [path, maxBytes, …])
+  Napi::Value OfContainer(const Napi::CallbackInfo& info) {
+    if (!info[0].IsNumber() || !info[1].IsArray() || !info[2].IsString() || !info[3].IsArray())
+      throw Napi::TypeError::New(info.Env(), "want (pid, pids, upper, files)");
+    Subject subject{.pid = Number(info[0]), .upper = info[2].As<Napi::String>().Utf8Value()};
+    const auto pids = info[1].As<Napi::Array>();
+    for (uint32_t i = 0; i < pids.Length(); i++) subject.pids.push_back(Number(pids[i]));
+    const auto files = info[3].As<Napi::Array>();
+    for (uint32_t i = 0; i + 1 < files.Length(); i += 2)
+      subject.files.push_back({Napi::Value(files[i]).ToString().Utf8Value(), static_cast<uint64_t>(Napi::Value(files[i + 1]).ToNumber().Int64Value())});
+    return ToJs(info.Env(), signatures_.OfContainer(subject));
+  }
+
+  static pid_t Number(Napi::Value value) { return value.ToNumber().Int32Value(); }
+  static Napi::Value ToJs(Napi::Env env, const std::optional<tree::Digest>& digest) {
+    if (!digest) return env.Undefined();
+    return Napi::Buffer<uint8_t>::Copy(env, digest->data(), digest->size());
+  }
+
+  Signatures signatures_;
+};
+
 }  // namespace
 
 void Init(Napi::Env env, Napi::Object exports) {
   exports.Set("listProcesses", Napi::Function::New(env, List, "listProcesses"));
   exports.Set("processRoot", Napi::Function::New(env, Root, "processRoot"));
-  exports.Set("codeSignature", Napi::Function::New(env, Signature, "codeSignature"));
+  exports.Set("Signatures", SignaturesBinding::Define(env));
 }
 
 }  // namespace hullmark::process

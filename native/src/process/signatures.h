@@ -1,0 +1,77 @@
+#pragma once
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "process/procfs.h"
+#include "tree/sha256.h"
+
+namespace hullmark::process {
+
+// A small file of the node's. Links are not followed; what is larger counts as one that cannot be read.
+struct SmallFile {
+  std::string path;
+  uint64_t max_bytes = 0;
+};
+
+// All that a look at one container reads.
+struct Subject {
+  pid_t pid = 0;            // main process: its mounts, and its root as the view of the others
+  std::vector<pid_t> pids;  // every process, itself among them
+  std::string upper;        // directory in which mapped files are looked up as well; empty: none
+  std::vector<SmallFile> files;
+};
+
+// What is seen of processes and containers now, as SHA-256 to be compared with that of another time. Equal: nothing of it has moved. Nothing: gone,
+// more than is looked at here, or not to be told without asking a file system, so it must be read in full. The workload controls mappings, mounts, paths
+// and what they lie on: no file system of its is waited for. Belongs to one thread.
+//
+// What the mappings and the program of a process are can change only where the process runs, and the kernel counts for how many nanoseconds it did: where that
+// has not moved they are those of before. All else (what is at the paths of the files, mounts, files of the node) others can change, and is read each time.
+class Signatures {
+ public:
+  Signatures();
+
+  // What one process runs: its program, each file that it maps executable, and what the paths of those files show in the view of `view` and in `upper`.
+  std::optional<tree::Digest> OfProcess(pid_t pid, pid_t view, const std::string& upper);
+  // That of every process, with the mounts of the first and the content and mode of the files.
+  std::optional<tree::Digest> OfContainer(const Subject& subject);
+
+ private:
+  // Of one process: what only running changes.
+  struct Known {
+    uint64_t inode = 0;  // of its directory in /proc: the kernel gives each process another
+    int64_t ran_ns = -1;
+    tree::Digest own{};
+    std::vector<std::string> paths;  // of its files, relative to a root
+    size_t bytes = 0;
+  };
+  // Where the paths are looked up.
+  struct View {
+    View(pid_t pid, const std::string& upper);
+    UniqueFd root;
+    UniqueFd upper;
+    bool has_upper;
+  };
+
+  bool Append(tree::Sha256& to, pid_t pid, const View& view);
+  const Known* Current(pid_t pid);
+  bool ReadOwn(const ProcessDir& dir, Known& known);
+  bool AppendFile(tree::Sha256& to, const SmallFile& file);
+  std::optional<std::string_view> Read(int directory, const char* name, size_t limit);
+  int64_t RanNs(pid_t pid) const;  // -1: not known
+
+  std::unique_ptr<char[]> buffer_;
+  bool counted_;
+  std::unordered_map<pid_t, Known> known_;
+  size_t known_bytes_ = 0;
+};
+
+}  // namespace hullmark::process

@@ -1,0 +1,138 @@
+/** What looks compare, over this machine's own procfs: what is remembered of a process never hides that something moved. */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, copyFileSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { openSignatures, type Signatures } from "@hullmark/native";
+import { expect, onTestFinished, test } from "vitest";
+import { compile } from "../e2e/images/programs.ts";
+import { run, scratch } from "../native/tree-support.ts";
+
+const SOURCE = join(import.meta.dirname, "../fakes/mapping-process.c");
+
+/** A process in a mount namespace of its own, from a copy of its program, whose mappings the test decides. */
+async function started(folder: string) {
+  const program = join(folder, "program");
+  copyFileSync(await compile("mapping-process", readFileSync(SOURCE, "utf8"), []), program);
+  const child: ChildProcessWithoutNullStreams = spawn("unshare", ["--mount", "--propagation", "private", program]);
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const pid = child.pid ?? 0;
+  expect((await lines.next()).value).toBe("ready");
+  return {
+    pid,
+    program,
+    child,
+    async does(what: string): Promise<void> {
+      child.stdin.write(`${what}\n`);
+      expect((await lines.next()).value).toBe("done");
+    },
+  };
+}
+
+/** One that remembers, held against one that reads everything each time: what moves for that one moves for it. */
+function watched(pid: number, upper: string, files: readonly (string | number)[], pids: readonly number[] = [pid]) {
+  const remembering = openSignatures();
+  let before = { remembering: "", anew: "" };
+  return {
+    /** Whether it says that something has moved since the last time, or that it must be looked at in full. */
+    moved(): boolean {
+      const of = (signatures: Signatures): string => signatures.ofContainer(pid, pids, upper, files)?.toString("hex") ?? "";
+      const now = { remembering: of(remembering), anew: of(openSignatures()) };
+      // Nothing: a name that is not in the kernel's cache must be asked of its file system, which a look in full does.
+      const moved = now.remembering === "" || now.remembering !== before.remembering;
+      if (now.anew !== before.anew) expect(moved).toBe(true);
+      before = now;
+      return moved;
+    },
+    gone: () => remembering.ofContainer(pid, pids, upper, files) === undefined,
+  };
+}
+
+test("a signature is the same while nothing moves, also where the process runs, and another as soon as something does", async () => {
+  const folder = scratch();
+  const { pid, program, does } = await started(folder);
+  const [upper, library, hosts] = [join(folder, "upper"), join(folder, "library"), join(folder, "hosts")];
+  mkdirSync(join(upper, folder), { recursive: true });
+  copyFileSync(program, library);
+  writeFileSync(hosts, "127.0.0.1 localhost\n");
+  const { moved } = watched(pid, upper, [hosts, 4096]);
+  expect(moved()).toBe(true);
+  for (let i = 0; i < 3; i++) expect(moved()).toBe(false);
+  await does("nothing");
+  expect(moved()).toBe(false);
+  await does(`map ${library}`);
+  expect(moved()).toBe(true);
+  expect(moved()).toBe(false);
+
+  // From here on by others, while it sleeps: the file that it maps is replaced, comes back, has a name in the upper directory, has none.
+  renameSync(library, `${library}-kept`);
+  expect(moved()).toBe(true);
+  copyFileSync(program, library);
+  expect(moved()).toBe(true);
+  rmSync(library);
+  linkSync(`${library}-kept`, library);
+  expect(moved()).toBe(true);
+  writeFileSync(join(upper, library), "");
+  expect(moved()).toBe(true);
+  rmSync(join(upper, library));
+  expect(moved()).toBe(true);
+  rmSync(library);
+  expect(moved()).toBe(true);
+  rmSync(program);
+  expect(moved()).toBe(true);
+  // What the kernel calls its mappings now is not read before it runs: nothing else is at their paths than was.
+  await does("nothing");
+  moved();
+  expect(moved()).toBe(false);
+
+  writeFileSync(hosts, "127.0.0.2 localhost\n");
+  expect(moved()).toBe(true);
+  chmodSync(hosts, 0o600);
+  expect(moved()).toBe(true);
+  rmSync(hosts);
+  expect(moved()).toBe(true);
+  expect(moved()).toBe(false);
+
+  const inside = ["--mount", `--target=${pid}`];
+  run("nsenter", ...inside, "mount", "-t", "tmpfs", "-o", "size=64k", "none", upper);
+  expect(moved()).toBe(true);
+  run("nsenter", ...inside, "mount", "-o", "remount,bind,ro", upper);
+  expect(moved()).toBe(true);
+  run("nsenter", ...inside, "mount", "--make-shared", upper);
+  expect(moved()).toBe(true);
+  run("nsenter", ...inside, "umount", upper);
+  expect(moved()).toBe(true);
+  expect(moved()).toBe(false);
+});
+
+test("a process that goes, another that takes its place, and files that cannot be read are looked at in full", async () => {
+  const folder = scratch();
+  const [first, second] = [await started(folder), await started(scratch())];
+  const alone = watched(first.pid, "", []);
+  const both = watched(first.pid, "", [], [first.pid, second.pid]);
+  alone.moved();
+  both.moved();
+  expect(alone.gone()).toBe(false);
+  second.child.kill("SIGKILL");
+  await once(second.child, "exit");
+  expect(both.gone()).toBe(true);
+  expect(alone.moved()).toBe(false);
+  const signatures = openSignatures();
+  const withFile = (path: string, maxBytes: number) => signatures.ofContainer(first.pid, [first.pid], "", [path, maxBytes]);
+  writeFileSync(join(folder, "file"), "12345");
+  expect(withFile(join(folder, "file"), 5)).toHaveLength(32);
+  expect(withFile(join(folder, "file"), 4)).toBeUndefined();
+  expect(withFile(folder, 4096)).toBeUndefined();
+  run("ln", "-s", "file", join(folder, "link"));
+  expect(withFile(join(folder, "link"), 4096)).toBeUndefined();
+  run("mkfifo", join(folder, "fifo"));
+  expect(withFile(join(folder, "fifo"), 4096)).toBeUndefined();
+  first.child.kill("SIGKILL");
+  await once(first.child, "exit");
+  expect(alone.gone()).toBe(true);
+});
