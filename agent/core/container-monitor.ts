@@ -3,7 +3,7 @@
  * Everything that touches the tree goes through one queue, so that a root and the changes told with it always agree.
  */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { EMPTY_ROOT } from "@hullmark/proto/codec";
+import { EMPTY_ROOT, mergedTreeId } from "@hullmark/proto/codec";
 import { type BindFileSchema, FilesystemKind, FilesystemStateSchema, type MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { NodeFiles } from "../ports/node-files.ts";
@@ -13,7 +13,7 @@ import type { MeasuredTree, MeasureReport, TreeMeasurer } from "../ports/tree-me
 import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
 import type { TreePlace } from "./file-contents.ts";
 import { FirstMounts } from "./first-mounts.ts";
-import type { Layer, LayerStore } from "./layer-store.ts";
+import { type Layer, type LayerStore, MAX_TOLD_CHANGES } from "./layer-store.ts";
 import { budgetOf, excludedFor } from "./measurement-policy.ts";
 import { type EntryChangeInit, type NodeEvidence, toldBytes } from "./node-evidence.ts";
 import { configurationPart, identityPart } from "./parts.ts";
@@ -324,7 +324,7 @@ export class ContainerMonitor {
     this.#policyDigest = current?.digest ?? new Uint8Array();
     const path = layout.kind === "overlay" ? layout.upperPath : layout.path;
     // Watched first: what changes while it is measured raises an event that is looked at afterwards.
-    if (layout.kind === "overlay") watch(this.watchId, path);
+    if (layout.kind === "overlay" || layout.onNode) watch(this.watchId, path);
     const kind = layout.kind === "overlay" ? "upper" : "merged";
     this.#tree = await measurer.open(path, { kind, excluded: excludedFor(current, this.#facts), budget: budgetOf(current) });
     const report = await this.#tree.measure(signal);
@@ -354,6 +354,10 @@ export class ContainerMonitor {
   /** What a measuring changed. Together with {@link #tell} in one turn: the root and its changes must be told together. */
   #take(report: MeasureReport, dirty: DirtySet | undefined): void {
     this.#treeClaims = [...report.claims];
+    if (this.#layout.kind !== "overlay") {
+      this.#tellActors(report, dirty);
+      return;
+    }
     // What is too large to tell is looked at as a whole again at the next rescan, not at each of its changes.
     if (this.#withheld !== undefined && dirty) return;
     if (report.truncated || this.#withheld !== undefined) {
@@ -371,6 +375,14 @@ export class ContainerMonitor {
     if (this.#tooLarge()) return;
     this.#upperRoot = this.#tree?.root() ?? EMPTY_ROOT;
     this.#options.evidence.addUpperChanges(this.id, changes);
+  }
+
+  /** Of a tree that stands for the image's files too the root alone is told, with who changed what: the verifier finds the files by itself. */
+  #tellActors({ changes, truncated }: MeasureReport, dirty: DirtySet | undefined): void {
+    if (!dirty || !this.#tree || changes.length === 0) return;
+    const told = changes.slice(0, MAX_TOLD_CHANGES).map((change) => entryChange(change, dirty, this.#dirty));
+    const update = { id: mergedTreeId(this.id), root: this.#tree.root(), changes: told, truncated: truncated || changes.length > told.length };
+    this.#options.evidence.addLayerUpdate(update);
   }
 
   #takeAll(): void {

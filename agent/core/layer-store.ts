@@ -6,7 +6,7 @@ import type { LayerUpdateInit } from "./node-evidence.ts";
 import type { ReadBudget } from "./read-budget.ts";
 
 /** Changes told with a layer's new root; the verifier descends for more. */
-const MAX_TOLD_CHANGES = 1024;
+export const MAX_TOLD_CHANGES = 1024;
 /** Measuring a layer is bounded by its budget. */
 const NEVER = new AbortController().signal;
 

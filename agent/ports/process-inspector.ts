@@ -49,7 +49,7 @@ export interface InspectRequest {
   readonly capabilities: readonly string[];
   /** `major:minor` of the root filesystem as it was mounted; undefined where it is not known. */
   readonly rootDevice: string | undefined;
-  /** Directories of the root overlay; undefined for a root without layer directories (then all of it counts as `layer`). */
+  /** Directories of the root overlay; undefined for a root without layer directories (then all of it counts as `layer` but what lies below another mount). */
   readonly overlay: { readonly layerPaths: readonly string[]; readonly upperPath: string } | undefined;
 }
 

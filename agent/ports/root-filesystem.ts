@@ -52,8 +52,11 @@ export type RootLayout =
       /** Mount options that change what layers mean: `redirect_dir=on`, `metacopy=on`, `userxattr`. */
       readonly oddOptions: readonly string[];
     })
-  /** A root whose layers have no directories: measured as one tree through the process's root. */
-  | (Common & { readonly kind: "merged"; readonly path: string; readonly filesystem: string })
+  /**
+   * A root whose layers have no directories: measured as one tree. `onNode`: `path` is where the node has it, under all that is mounted in the container,
+   * and can be watched; else it is the main process's view, and goes with that process.
+   */
+  | (Common & { readonly kind: "merged"; readonly path: string; readonly onNode: boolean; readonly filesystem: string })
   /** The process is gone. */
   | { readonly kind: "gone" };
 

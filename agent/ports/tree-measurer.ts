@@ -21,7 +21,7 @@ export interface ExcludedClass {
 }
 
 export interface TreeOptions {
-  /** `upper`: files are synced before hashing, since a store through a mapping changes content without event or time. `merged`: what a container sees, without crossing mounts. */
+  /** `upper` and `merged`: files are synced before hashing, since a store through a mapping changes content without event or time. `merged`: what a container sees, without crossing mounts. */
   readonly kind: "layer" | "upper" | "merged";
   readonly excluded: readonly ExcludedClass[];
   readonly budget: { readonly maxEntries: number; readonly maxBytes: number; readonly maxMillis: number };

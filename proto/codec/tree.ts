@@ -18,6 +18,11 @@ function sha256(data: Uint8Array): Buffer {
 /** Root of the tree without entries. */
 export const EMPTY_ROOT: Buffer = sha256(Uint8Array.of(2));
 
+/** What a LayerUpdate calls the one tree of a container whose root has no layer directories; a layer's directory has `@` in its name. */
+export function mergedTreeId(containerId: string): string {
+  return `merged/${containerId}`;
+}
+
 /** The key of a path. */
 export function pathKey(path: Uint8Array): Buffer {
   return sha256(path);

@@ -15,7 +15,7 @@ import type { ContainerFacts } from "@hullmark/agent/ports/container-runtime";
 import type { InspectedCode } from "@hullmark/agent/ports/process-inspector";
 import type { MountPoint, RootLayout } from "@hullmark/agent/ports/root-filesystem";
 import { MAX_MESSAGE_BYTES } from "@hullmark/proto/rpc";
-import { EvidenceBodySchema, NodeStateSchema } from "@hullmark/proto/v1/attestation";
+import { EvidenceBodySchema, FilesystemKind, type LayerUpdate, NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
 import { expect, onTestFinished, test } from "vitest";
 import { facts } from "../fakes/container-facts.ts";
@@ -26,6 +26,8 @@ class Node {
   readonly evidence = new NodeEvidence();
   memory: NodeMemory = emptyMemory("node", Buffer.alloc(16));
   largest = 0;
+  /** Of the Evidence that was taken last. */
+  layerChanges: readonly LayerUpdate[] = [];
 
   constructor() {
     this.evidence.setNode(toBinary(NodeStateSchema, create(NodeStateSchema, { nodeName: "n" })));
@@ -80,6 +82,7 @@ class Node {
       const result = applyEvidence(this.memory, fromBinary(EvidenceBodySchema, built.body), built.body);
       if (!result.ok) throw new Error(`${result.problem}: ${result.detail}`);
       this.memory = result.memory;
+      this.layerChanges = result.layerChanges;
     }
     return (id: string) => {
       const state = this.memory.containers.get(id);
@@ -96,6 +99,34 @@ function deepFiles(root: string, count: number): string {
   for (let i = 0; i < count; i++) writeFileSync(join(directory, `f${i}`), "");
   return directory;
 }
+
+test("of a root without layer directories its root is told, and of what events named who did it", async () => {
+  const node = new Node();
+  const root = scratch();
+  writeFileSync(join(root, "of-the-image"), "");
+  const one = await node.run("one", root, { layout: () => ({ kind: "merged", path: root, onNode: true, filesystem: "ext4" }) });
+  const { filesystem } = node.tell()("one").state;
+  expect(filesystem).toMatchObject({ kind: FilesystemKind.MERGED, layers: [], claims: [] });
+
+  writeFileSync(join(root, "new"), "x");
+  const actor = { pid: 7, executable: "/bin/sh", located: true, uid: 0, containerId: "one", ancestry: [], entrance: undefined };
+  one.changed([{ path: Buffer.from("new"), actor, atMs: 1 }]);
+  await one.layersChanged();
+  const { state, entries } = node.tell()("one");
+  expect(entries).toBe(0);
+  expect(state.filesystem.mergedRoot).not.toEqual(filesystem.mergedRoot);
+  expect(node.layerChanges).toMatchObject([{ id: "merged/one", truncated: false }]);
+  expect(Buffer.from(node.layerChanges[0]?.root ?? [])).toEqual(Buffer.from(state.filesystem.mergedRoot));
+  expect(node.layerChanges[0]?.changes.map(({ path, actor: by }) => [Buffer.from(path).toString(), by?.executable])).toEqual([["new", "/bin/sh"]]);
+
+  // Found by a rescan: nobody was seen.
+  writeFileSync(join(root, "of-the-image"), "altered");
+  await one.rescan(new ReadBudget(0, 1));
+  const rescanned = node.tell()("one");
+  expect(rescanned.entries).toBe(0);
+  expect(rescanned.state.filesystem.mergedRoot).not.toEqual(state.filesystem.mergedRoot);
+  expect(node.layerChanges).toEqual([]);
+});
 
 test("a delta that is too long to tell is withheld and claimed, found at first or grown later; told again when it has shrunk", async () => {
   const node = new Node();

@@ -62,6 +62,40 @@ it("names layers, lowest first, the upper directory and the other mounts", async
   });
 });
 
+describe("a root that is no overlay", () => {
+  const bound = (device: string, root: string): string => `100 1 ${device} ${root} / rw - ext4 /dev/sda rw`;
+  const own = (device: string, root: string, destination: string): void => {
+    mkdirSync(join(directory, "proc/self"), { recursive: true });
+    writeFileSync(join(directory, "proc/self/mountinfo"), `20 1 ${device} ${root} ${destination} rw - ext4 /dev/sda rw\n`);
+  };
+  let device: string;
+  beforeEach(() => {
+    device = deviceName(statSync(directory).dev);
+    mkdirSync(join(directory, "store/snapshots/7"), { recursive: true });
+  });
+
+  it("is where the agent sees the directory that was mounted there", async () => {
+    rmSync(join(directory, "bundles/two/rootfs"), { recursive: true });
+    symlinkSync(join(directory, "store/snapshots/7"), join(directory, "bundles/two/rootfs"));
+    writeRooted(7, "store/snapshots/7", bound(device, "/disk/store/snapshots/7"));
+    own(device, "/disk/store", join(directory, "store"));
+    const found = await open().layout(7, GIVEN);
+    expect(found).toMatchObject({ kind: "merged", path: join(directory, "store/snapshots/7"), onNode: true, filesystem: "ext4", mounts: [] });
+    expect(found).not.toHaveProperty("unproven");
+  });
+
+  it.each([
+    ["of another filesystem", () => own("250:250", "/disk/store", join(directory, "store"))],
+    ["of a folder whose name begins alike", () => own(device, "/disk/st", join(directory, "st"))],
+    ["under which something else lies", () => own(device, "/disk/store", join(directory, "elsewhere"))],
+    ["that is not to be read", () => undefined],
+  ])("is the process's view where the agent has a mount %s", async (_, prepare) => {
+    writeRooted(7, "store/snapshots/7", bound(device, "/disk/store/snapshots/7"));
+    prepare();
+    expect(await open().layout(7, undefined)).toMatchObject({ kind: "merged", path: join(directory, "proc/7/root"), onNode: false });
+  });
+});
+
 it("names paths of the kernel's that nothing hides, of a root that is certain", async () => {
   write(7, "102 100 0:52 / /proc rw - proc proc rw\n103 102 0:52 /irq /proc/irq ro - proc proc rw");
   const { openSystemPaths } = (await open().layout(7, GIVEN)) as { openSystemPaths?: readonly string[] };

@@ -7,7 +7,7 @@ import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/
 import { openSignatures } from "@hullmark/native";
 import { capabilityNames, capabilitySet } from "@hullmark/proto/codec";
 import { deviceName } from "../../core/device-name.ts";
-import { parseMountInfo } from "../../core/mountinfo.ts";
+import { type MountInfo, parseMountInfo } from "../../core/mountinfo.ts";
 import type {
   CodePlaceName,
   InspectedCode,
@@ -272,13 +272,15 @@ export class ProcfsInspector implements ProcessInspector {
     const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}|${process.capabilities}`, "base64");
     if (before?.signature === signature && !before.unread) return before;
     const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
-    const types = new Map(parseMountInfo(mounts.text).map(({ device, type }) => [device, type]));
+    const mounted = parseMountInfo(mounts.text);
+    const types = new Map(mounted.map(({ device, type }) => [device, type]));
     // Never the root of the process itself: it may have been changed to a tmpfs or volume.
     const rootDevice = request.rootDevice ?? deviceName((await stat(`${this.#proc}/${view}/root`)).dev);
     const code: InspectedCode[] = [];
     const parents = await ancestry(this.#proc, pid);
     for (const [i, mapping] of process.mappings.entries()) {
-      const onRoot = mapping.device === rootDevice;
+      // A root that is no overlay may be of one device with volumes: there the path decides.
+      const onRoot = mapping.device === rootDevice && (request.overlay !== undefined || !isBelowMount(mapping.path, mounted));
       const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
       const sha256 =
@@ -357,6 +359,11 @@ function placeOf({ path, device }: Mapping, onRoot: boolean, isLive: boolean, in
   const type = types.get(device);
   if (type === undefined) return "unknown";
   return type === "tmpfs" || type === "ramfs" ? "tmpfs" : "volume";
+}
+
+/** Whether something is mounted at the path or above it, below the root. */
+function isBelowMount(path: string, mounted: readonly MountInfo[]): boolean {
+  return mounted.some(({ destination }) => destination !== "/" && `${path}/`.startsWith(`${destination}/`));
 }
 
 async function existsIn(upperPath: string | undefined, path: string): Promise<boolean> {

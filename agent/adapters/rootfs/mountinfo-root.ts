@@ -54,7 +54,7 @@ export class MountInfoRootFilesystem implements RootFilesystem {
   }
 
   /** At once: procfs never waits for a disk, and a thread's hand-over costs several times as much as reading. undefined: gone. Good until the next read. */
-  #read(pid: number): Read | undefined {
+  #read(pid: number | "self"): Read | undefined {
     try {
       return read(`${this.#proc}/${pid}/mountinfo`);
     } catch (error) {
@@ -74,12 +74,14 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     // Options of an overlay are those of the mount with this device, whatever is mounted before or over it.
     const named = mounts.filter(({ destination }) => destination === "/");
     const root = named.find((each) => each.device === device) ?? named[0];
-    if (same && root) return { ...(await layoutOf(root, mounts, presentPath)), openSystemPaths: openSystemPaths(mounts, this.#systemPaths) };
+    if (same && root) return { ...(await this.#layoutOf(root, mounts, presentPath)), openSystemPaths: openSystemPaths(mounts, this.#systemPaths) };
     if (!runtime)
-      return root ? { ...(await layoutOf(root, mounts, presentPath)), unproven: "the root that the runtime gave it is not to be seen" } : { kind: "gone" };
+      return root
+        ? { ...(await this.#layoutOf(root, mounts, presentPath)), unproven: "the root that the runtime gave it is not to be seen" }
+        : { kind: "gone" };
     const seen = this.#read(runtime.seenBy);
     const outside = parseMountInfo(seen ? textOf(seen) : "").findLast((each) => each.device === device && each.root === "/");
-    const truly = await layoutOf(outside ?? { ...NO_MOUNT, device }, [], runtime.path);
+    const truly = await this.#layoutOf(outside ?? { ...NO_MOUNT, device }, [], runtime.path);
     // Below a directory that is no mount the kernel lists only what is mounted there: nothing can be said of the others.
     if (!root) return { ...truly, unproven: "its main process has another root, below which the container's mounts are not to be seen" };
     return { ...truly, readOnly: undefined, mounts: mounts.map((each) => (each === root ? { ...each, source: "another root" } : each)) };
@@ -99,6 +101,14 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     return mounts
       .filter((each) => !foreign.has(each) || present.has(mountIdentity(each)))
       .map((each) => (foreign.has(each) ? { ...each, propagated: false } : each));
+  }
+
+  async #layoutOf(root: MountInfo, mounts: readonly MountInfo[], path: string): Promise<Exclude<RootLayout, { kind: "gone" }>> {
+    const layout = await layoutOf(root, mounts, path);
+    if (layout.kind !== "merged") return layout;
+    const own = this.#read("self");
+    const onNode = own && (await nodesPath(parseMountInfo(textOf(own)), root, path));
+    return onNode === undefined ? layout : { ...layout, path: onNode, onNode: true };
   }
 
   #identities(pid: number): ReadonlySet<string> {
@@ -135,12 +145,28 @@ async function layoutOf(root: MountInfo, mounts: readonly MountInfo[], path: str
   // What is mounted over the root is told as a mount: its options name directories as its maker sees them.
   const others = mounts.filter((each) => each !== root);
   const readOnly = root.options.includes("ro");
-  if (!overlay) return { kind: "merged", path, filesystem: root.type, readOnly, mounts: others };
+  if (!overlay) return { kind: "merged", path, onNode: false, filesystem: root.type, readOnly, mounts: others };
   const upperPath = await absolute(overlay.upperdir, overlay.upperdir);
   const layers: LayerDirectory[] = [];
   for (const lower of overlay.lowerdirs.toReversed()) layers.push(layerOf(await absolute(lower, upperPath)));
   const { device } = root;
   return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, readOnly, mounts: others };
+}
+
+/**
+ * Where the agent itself sees the directory that is mounted as a container's root: a snapshot of containerd's `native`, a bind mount.
+ * @param own mounts of the agent @param path the same directory in the container's view
+ */
+async function nodesPath(own: readonly MountInfo[], root: MountInfo, path: string): Promise<string | undefined> {
+  const wanted = await stat(path, { bigint: true }).catch(() => undefined);
+  const within = (folder: string): string => (folder === "/" ? "" : folder);
+  for (const each of own) {
+    if (each.device !== root.device || !`${within(root.root)}/`.startsWith(`${within(each.root)}/`)) continue;
+    const candidate = `${within(each.destination)}${within(root.root).slice(within(each.root).length)}`;
+    const found = await stat(Buffer.from(candidate, "latin1"), { bigint: true }).catch(() => undefined);
+    if (wanted && found?.dev === wanted.dev && found.ino === wanted.ino) return candidate;
+  }
+  return undefined;
 }
 
 interface Read {

@@ -27,7 +27,7 @@ export function nativeMeasurer(options: { readonly threads?: number } = {}): Tre
 function openTree(path: string, { kind, excluded, budget }: TreeOptions, threads: number | undefined): LiveTree {
   return new LiveTree(path, {
     overlayLayer: kind !== "merged",
-    syncBeforeHash: kind === "upper",
+    syncBeforeHash: kind !== "layer",
     budget,
     maxChanges: kind === "layer" ? MAX_LAYER_CHANGES : MAX_CHANGES,
     excluded: excluded.flatMap(({ paths, executables }) => paths.map((pattern) => ({ pattern, executables }))),

@@ -120,7 +120,7 @@ function appraiseContent(input: ContainerInput, reference: ReferenceImage, unkno
 /** Under Docker's drivers without overlay (vfs, btrfs, zfs, …) the engine's own first layer is part of the one tree, and cannot be told from changes. */
 function layersOf(input: ContainerInput, reference: ReferenceImage, merged: boolean): Pick<ReturnType<typeof appraiseLayers>, "findings" | "unknown"> {
   if (!merged) return appraiseLayers(input, reference);
-  if (input.state.filesystem.dialect !== "docker") return appraiseMerged(input);
+  if (input.state.filesystem.dialect !== "docker") return appraiseMerged(input, reference);
   return {
     findings: [],
     unknown: [claim(NO_LAYERS, "its root is no overlay: of Docker's storage drivers only overlay2 (and containerd's overlayfs) is judged")],

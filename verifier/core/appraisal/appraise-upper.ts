@@ -168,7 +168,7 @@ export class UpperAppraisal {
 }
 
 /** Mounts whose targets the runtime may have made. What is left out for its size is told as drift: the safe side. */
-function maskedDestinations({ configuration }: ContainerState): string[] {
+export function maskedDestinations({ configuration }: ContainerState): string[] {
   const declared = configuration.mounts.filter(({ declared, destination }) => declared && destination.split("/").length <= MAX_MASKED_DEPTH);
   return declared.slice(0, MAX_MASKED_MOUNTS).map(({ destination }) => destination);
 }

@@ -1,4 +1,5 @@
 /** One container's appraisal with everything it rests on looked up: image, policy, comparisons. */
+import { mergedTreeId } from "@hullmark/proto/codec";
 import { FilesystemKind } from "@hullmark/proto/v1/attestation";
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
@@ -120,14 +121,17 @@ function compare(
   const findings = new Map<string, LayerFinding>();
   const comparing = new Set<string>();
   if ("missing" in image) return { findings, comparing };
-  const look = (id: string, tree: TreeName, observed: Uint8Array, expected: ExpectedTree): void => {
+  /** @param changed name of the tree in updates that say who changed it */
+  const look = (id: string, tree: TreeName, observed: Uint8Array, expected: ExpectedTree, changed = id): void => {
     const finding = comparisons.finding(tree, Buffer.from(observed), expected);
     if (finding.kind === "pending") comparing.add(treeKey(tree));
-    findings.set(id, actors.named(id, finding));
+    findings.set(id, actors.named(changed, finding));
   };
   const { filesystem } = state;
   if (filesystem.kind === FilesystemKind.MERGED) {
-    look(MERGED_TREE_ID, { case: "mergedOf", value: state.id }, filesystem.mergedRoot, image.mergedTree());
+    // Until it is measured, which a claim says, there is nothing to compare.
+    if (filesystem.mergedRoot.length > 0)
+      look(MERGED_TREE_ID, { case: "mergedOf", value: state.id }, filesystem.mergedRoot, image.mergedTree(), mergedTreeId(state.id));
     return { findings, comparing };
   }
   for (const { layer, expected } of differingLayers(state, image)) look(layer.id, { case: "layerId", value: layer.id }, layer.root, expected);

@@ -894,12 +894,14 @@ export declare type EntryChange = Message<"hullmark.v1.EntryChange"> & {
 export declare const EntryChangeSchema: GenMessage<EntryChange>;
 
 /**
- * A layer directory on the node whose measured tree changed after the first measuring.
+ * A layer directory on the node, or the one tree of a container without such, that changed after it was measured first.
  *
  * @generated from message hullmark.v1.LayerUpdate
  */
 export declare type LayerUpdate = Message<"hullmark.v1.LayerUpdate"> & {
   /**
+   * `LayerState.id`, or `merged/` and the container's id.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
