@@ -11,6 +11,7 @@ export interface ListedProcess {
 
 interface ProcessAddon {
   listProcesses(): ListedProcess[];
+  containerOf(pid: number): string;
   processRoot(pid: number): string | undefined;
   Signatures: new () => Signatures;
 }
@@ -21,6 +22,15 @@ interface ProcessAddon {
  */
 export function listProcesses(): readonly ListedProcess[] {
   return (loadAddon() as ProcessAddon).listProcesses();
+}
+
+/**
+ * Whose container a process is in: the 64 hex digits that docker, containerd, CRI-O and podman put into the cgroup's name, by cgroupfs or systemd, on v1 and v2. Of a
+ * container inside another it is the outer one's. The monitors of CRI-O and podman (`crio-conmon-…`) are in none.
+ * @returns empty: in none, or gone
+ */
+export function containerOf(pid: number): string {
+  return (loadAddon() as ProcessAddon).containerOf(pid);
 }
 
 /**

@@ -3,8 +3,6 @@ import { readFile } from "node:fs/promises";
 import { listProcesses } from "@hullmark/native";
 import { parentPid } from "../../core/process-stat.ts";
 
-/** docker, containerd, CRI-O and podman all put the container's 64 hex digits into the cgroup's name, on v1 and v2, by cgroupfs or systemd. */
-export const CONTAINER_ID = /[/-]([0-9a-f]{64})(?:\.scope)?(?=$|\/|\n)/m;
 /** One scan does for a look at every container. */
 const FRESH_MS = 1_000;
 /** Least time between two scans, however many processes begin to run something: each goes through every process of the node. */

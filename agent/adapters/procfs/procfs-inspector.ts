@@ -1,6 +1,5 @@
 /**
  * {@link ProcessInspector} over procfs. A mapping names its file by (device, inode): what the path shows now counts only where it is that very inode.
- * Since Linux 6.8 mappings of overlay files carry the overlay's own device and inode number.
  */
 import { hash } from "node:crypto";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
@@ -18,19 +17,16 @@ import type {
   ProcessInspector,
 } from "../../ports/process-inspector.ts";
 import { FileDigests, HashBudget } from "./file-digests.ts";
+import { MAX_ATTEMPTS, MAX_MAPS_BYTES, type Mapping, readAtMost, readMappings } from "./mappings.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
 
-/** A process with more is looked at as far as this, and claimed. */
-const MAX_MAPS_BYTES = 4 * 1024 * 1024;
 const MAX_MOUNTINFO_BYTES = 4 * 1024 * 1024;
 const MAX_PROCESSES = 4096;
 /** Read in one look at one container, from files outside the layers; the rest is claimed, and read in the next looks. */
 const MAX_LOOK_BYTES = 256 * 1024 * 1024;
 /** Read to tell the runtime's own process from the container's, for each that begins to run a program. */
 const MAX_RUNTIME_BYTES = 128 * 1024 * 1024;
-/** Looks at a process that keeps replacing its mappings; the last one counts whatever it shows. */
-const MAX_ATTEMPTS = 4;
 const MAX_TOLD_CLAIMS = 16;
 /** Processes of one container caught at their start and not told of yet; more are left to the next look, if they live until then. */
 const MAX_STARTED = 64;
@@ -39,16 +35,6 @@ const MAX_ALL_STARTED = 1024;
 /** How long they wait for their container to be looked at: one that has gone before it was listed is looked at never, and keeps files open. */
 const MAX_WAIT_MS = 120_000;
 const DELETED = " (deleted)";
-
-interface Mapping {
-  /** Below the process's folder in procfs, the file itself: `map_files/address-address`, or `exe`. */
-  readonly handle: string;
-  /** `major:minor`, decimal. */
-  readonly device: string;
-  readonly inode: string;
-  /** latin1. */
-  readonly path: string;
-}
 
 interface Process {
   readonly pid: number;
@@ -294,16 +280,16 @@ export class ProcfsInspector implements ProcessInspector {
   }
 
   async #read(pid: number): Promise<Process | undefined> {
-    const [{ text, truncated }, status, exe, link, capabilities] = await Promise.all([
-      readAtMost(`${this.#proc}/${pid}/maps`, MAX_MAPS_BYTES),
+    const [{ mappings: mapped, truncated, none }, status, exe, link, capabilities] = await Promise.all([
+      readMappings(`${this.#proc}/${pid}`),
       readFile(`${this.#proc}/${pid}/status`, "latin1"),
       stat(`${this.#proc}/${pid}/exe`).catch(ignoreGone),
       readlink(`${this.#proc}/${pid}/exe`, "latin1").catch(ignoreGone),
       this.#capabilities(pid),
     ]);
     // A kernel thread or a zombie has neither mappings nor a program.
-    if (text.length === 0 && !exe) return undefined;
-    const mappings = executableMappings(text);
+    if (none && !exe) return undefined;
+    const mappings = [...mapped];
     const uid = Number(/^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1] ?? 0);
     const device = exe && deviceName(exe.dev);
     const program = exe ? `${device}:${exe.ino}` : "";
@@ -336,20 +322,6 @@ function privilegeOf({ capabilities }: InspectRequest, process: Process, parents
   if (beyond === 0n) return undefined;
   const { pid, uid, programPath } = process;
   return { path: Buffer.from(programPath, "latin1"), capabilities: capabilityNames(beyond), pid, uid, ancestry: parents };
-}
-
-/** One mapping a file. */
-function executableMappings(maps: string): Mapping[] {
-  const byFile = new Map<string, Mapping>();
-  for (const line of maps.split("\n")) {
-    const match = /^([0-9a-f]+-[0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) +(\S.*)$/.exec(line);
-    if (!match) continue;
-    const [, range = "", major = "", minor = "", inode = "", path = ""] = match;
-    if (inode === "0" || !path.startsWith("/")) continue;
-    const device = `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`;
-    byFile.set(`${device}:${inode}`, { handle: `map_files/${range}`, device, inode, path });
-  }
-  return [...byFile.values()];
 }
 
 function placeOf({ path, device }: Mapping, onRoot: boolean, isLive: boolean, inUpper: boolean, types: ReadonlyMap<string, string>): CodePlaceName {
@@ -389,22 +361,4 @@ function ignoreGone(error: NodeJS.ErrnoException): undefined {
 /** What cannot be read is told: it must not pass for a process that runs nothing. */
 function goneOrUnreadable(error: NodeJS.ErrnoException): { problem: string } | undefined {
   return GONE.has(error.code) ? undefined : { problem: error.code ?? error.message };
-}
-
-/** Files of procfs have no size, and a workload decides how long they are. latin1. */
-async function readAtMost(path: string, maxBytes: number): Promise<{ text: string; truncated: boolean }> {
-  const file = await open(path);
-  try {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    while (length < maxBytes) {
-      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(65_536, maxBytes - length)));
-      if (bytesRead === 0) return { text: Buffer.concat(chunks).toString("latin1"), truncated: false };
-      chunks.push(buffer.subarray(0, bytesRead));
-      length += bytesRead;
-    }
-    return { text: Buffer.concat(chunks).toString("latin1"), truncated: true };
-  } finally {
-    await file.close();
-  }
 }

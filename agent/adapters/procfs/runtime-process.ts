@@ -3,9 +3,10 @@
  * (CVE-2019-5736 made it run from a sealed copy of itself, which looks just like an attack from memory). Every `docker exec` and health check has one.
  */
 import { readFile, stat } from "node:fs/promises";
+import { containerOf } from "@hullmark/native";
 import { deviceName } from "../../core/device-name.ts";
 import { parentPid } from "../../core/process-stat.ts";
-import { CONTAINER_ID } from "./processes.ts";
+import { readMappings } from "./mappings.ts";
 
 /** Low-level runtimes by the names under which shims look for them. */
 const RUNTIMES = ["runc", "crun"];
@@ -28,12 +29,12 @@ export interface StartingProcess {
 export async function isRuntimeStarting(proc: string, process: StartingProcess, digest: (path: string) => Promise<Buffer | undefined>): Promise<boolean> {
   try {
     const parent = await parentOf(proc, process.pid);
-    if (parent === undefined || CONTAINER_ID.test(await readFile(`${proc}/${parent}/cgroup`, "latin1"))) return false;
+    if (parent === undefined || containerOf(parent) !== "") return false;
     const own = await digest(`${proc}/${process.pid}/exe`);
     if (!own) return false;
     const others = process.mappings.filter(({ device, inode }) => `${device}:${inode}` !== process.program);
     if ((await digest(`${proc}/${parent}/exe`))?.equals(own)) {
-      const mapped = await mappedFiles(proc, parent);
+      const mapped = new Set((await readMappings(`${proc}/${parent}`)).mappings.map(({ device, inode }) => `${device}:${inode}`));
       return others.every(({ device, inode }) => mapped.has(`${device}:${inode}`));
     }
     const root = `${proc}/${parent}/root`;
@@ -67,11 +68,4 @@ async function searchPath(proc: string, pid: number): Promise<string[]> {
 async function parentOf(proc: string, pid: number): Promise<number | undefined> {
   const parent = parentPid(await readFile(`${proc}/${pid}/stat`, "latin1"));
   return parent > 1 ? parent : undefined;
-}
-
-/** Executable file mappings as `major:minor:inode`, decimal. */
-async function mappedFiles(proc: string, pid: number): Promise<ReadonlySet<string>> {
-  const maps = await readFile(`${proc}/${pid}/maps`, "latin1");
-  const lines = maps.matchAll(/^\S+ ..x. \S+ ([0-9a-f]+):([0-9a-f]+) (\d+) /gm);
-  return new Set([...lines].map(([, major = "", minor = "", inode]) => `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}:${inode}`));
 }

@@ -109,6 +109,7 @@ void Source::Loop() {
   ::pthread_setname_np(::pthread_self(), "fanotify");
   // A process that lives for half a millisecond is read while it lives, on a busy machine too. Without the right it is as it was.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
+  const process::NodeCgroups view;
   if (connector_) actors_->Scan();
   empty_ns_ = MonotonicNs();
   int64_t next_drain_ns = 0;

@@ -28,6 +28,11 @@ Napi::Value List(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value Container(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (pid)");
+  return Napi::String::New(info.Env(), ContainerOf(info[0].As<Napi::Number>().Int32Value()));
+}
+
 Napi::Value Root(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (pid)");
   const auto root = RootOf(info[0].As<Napi::Number>().Int32Value());
@@ -75,6 +80,7 @@ class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
 
 void Init(Napi::Env env, Napi::Object exports) {
   exports.Set("listProcesses", Napi::Function::New(env, List, "listProcesses"));
+  exports.Set("containerOf", Napi::Function::New(env, Container, "containerOf"));
   exports.Set("processRoot", Napi::Function::New(env, Root, "processRoot"));
   exports.Set("Signatures", SignaturesBinding::Define(env));
 }

@@ -1,6 +1,7 @@
 #include "process/procfs.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -139,6 +140,20 @@ std::optional<Snapshot> ReadSnapshot(pid_t pid) {
   snapshot.stat = std::move(*stat);
   snapshot.uid = dir.ReadUid();
   return snapshot;
+}
+
+NodeCgroups::NodeCgroups() {
+  UniqueFd nodes(::open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC));
+  // A process 1 with more rights may not be looked at; a kernel thread may, and is where process 1 was born.
+  if (!nodes) nodes.reset(::open("/proc/2/ns/cgroup", O_RDONLY | O_CLOEXEC));
+  UniqueFd own(::open("/proc/thread-self/ns/cgroup", O_RDONLY | O_CLOEXEC));
+  struct stat there, here;
+  if (!nodes || !own || ::fstat(nodes.get(), &there) != 0 || ::fstat(own.get(), &here) != 0 || there.st_ino == here.st_ino) return;
+  if (::setns(nodes.get(), CLONE_NEWCGROUP) == 0) own_ = std::move(own);
+}
+
+NodeCgroups::~NodeCgroups() {
+  if (own_) ::setns(own_.get(), CLONE_NEWCGROUP);
 }
 
 bool ContainerComponent(std::string_view component, std::string_view& id) {

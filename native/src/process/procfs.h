@@ -80,6 +80,20 @@ struct CgroupId {
 };
 CgroupId ParseCgroup(std::string_view text);
 
+// /proc/PID/cgroup has paths as the cgroup namespace of whoever reads it shows them. A container that has one of its own, as all have on cgroup version 2,
+// reads "/" for its own processes, which names no container. While this lives the calling thread reads as process 1 does, where it may (CAP_SYS_ADMIN,
+// CAP_SYS_PTRACE, the node's pid namespace); else as before.
+class NodeCgroups {
+ public:
+  NodeCgroups();
+  ~NodeCgroups();
+  NodeCgroups(const NodeCgroups&) = delete;
+  NodeCgroups& operator=(const NodeCgroups&) = delete;
+
+ private:
+  UniqueFd own_;  // to go back to; none: where it was
+};
+
 // True for a whole cgroup path component such as `docker-<id>.scope`; `id` is then the container's.
 bool ContainerComponent(std::string_view component, std::string_view& id);
 

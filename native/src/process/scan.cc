@@ -25,6 +25,12 @@ uint64_t MountNamespace(const ProcessDir& process) {
 
 }  // namespace
 
+std::string ContainerOf(pid_t pid) {
+  const NodeCgroups view;
+  const ProcessDir dir(pid);
+  return ParseCgroup((dir ? dir.Read("cgroup", kMaxCgroupBytes) : std::nullopt).value_or("")).container;
+}
+
 std::vector<Listed> ListProcesses() {
   DIR* proc = ::opendir("/proc");
   if (!proc) throw Error::System("opendir");
@@ -36,6 +42,7 @@ std::vector<Listed> ListProcesses() {
   }
   ::closedir(proc);
   std::sort(pids.begin(), pids.end());
+  const NodeCgroups view;
   const std::array<uint64_t, 2> own = {MountNamespace(ProcessDir(::getpid())), MountNamespace(ProcessDir(1))};
   std::vector<Listed> list;
   for (const pid_t pid : pids) {

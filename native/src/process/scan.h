@@ -14,6 +14,9 @@ struct Listed {
   uint64_t mount_namespace = 0;   // inode number; 0: cannot be read
 };
 
+// Whose container a process is in, by its cgroup; empty: none, or gone.
+std::string ContainerOf(pid_t pid);
+
 // Of the processes of this pid namespace those in a container's cgroup, and those outside with a mount namespace that is neither this
 // process's nor that of process 1; ascending. About 10 µs for each process that there is. Throws Error.
 std::vector<Listed> ListProcesses();
