@@ -44,7 +44,9 @@ export function tightening(
     }
     for (const { object, verdict } of judged) {
       if (signal.aborted) return;
-      const condition = verdict.inForce ? inForce(undefined, object.generation, verdict.idle) : inForce(verdict, object.generation);
+      const condition = verdict.inForce
+        ? inForce(undefined, object.generation, { reason: "InPart", lines: verdict.idle })
+        : inForce(verdict, object.generation);
       await reportObject(api, kind, object, condition, clock.nowMs());
     }
   };

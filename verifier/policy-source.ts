@@ -5,17 +5,21 @@ import { loadPolicyFile } from "./adapters/policy-file/index.ts";
 import { watchPolicyFile } from "./adapters/policy-file/watch.ts";
 import type { PolicySource } from "./core/fleet/policy-holder.ts";
 import { formatProblem, type ParsedPolicy } from "./core/policy/index.ts";
+import { type OwnRelease, ownAgentProblem } from "./core/policy/own-agent.ts";
 
-/** @param candidates the first that is there counts; none: no policy is configured */
-export function policySource(candidates: readonly string[], logger: Logger): PolicySource {
+/** @param candidates the first that is there counts; none: no policy is configured @param release of the chart, whose agent it judges; undefined: none does */
+export function policySource(candidates: readonly string[], logger: Logger, release?: OwnRelease): PolicySource {
   const current = (): string | undefined => candidates.find((each) => existsSync(each)) ?? candidates.at(-1);
   return {
     load() {
       const file = current();
       if (file === undefined) return undefined;
       const parsed = parsedFile(file, logger);
-      if (parsed.ok) for (const warning of parsed.warnings) logger.warn({ problem: formatProblem(warning) }, "policy");
-      else logger.error({ problems: parsed.errors.map(formatProblem) }, "the policy is not in force");
+      if (parsed.ok) {
+        for (const warning of parsed.warnings) logger.warn({ problem: formatProblem(warning) }, "policy");
+        const own = release && ownAgentProblem(parsed.policy, release);
+        if (own) logger.warn({ problem: own.message, fix: own.fix }, "policy");
+      } else logger.error({ problems: parsed.errors.map(formatProblem) }, "the policy is not in force");
       return parsed;
     },
     watch(changed) {

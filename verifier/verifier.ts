@@ -165,7 +165,7 @@ async function start(
   const excusedAtMs = (id: string) => exceptions.approvedAtMs(id);
   const incidents = new IncidentBook({ store: sqlite.store, events, nowMs, decided: decided.of, excusedAtMs });
   const book = new AlertBook(await sqlite.outbox.readAlerts(), decided.of);
-  const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
+  const policies = new PolicyHolder(policySource(policyFilesOf(config), logger, config.kubernetes?.policy));
   await keptTeams(config, policies);
 
   const acts = () => policies.current.mode === "enforce" && policies.current.response.rules.length > 0;

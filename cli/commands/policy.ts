@@ -5,12 +5,15 @@ import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
 import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
+import { ownAgentProblem } from "@hullmark/verifier/core/policy/own-agent";
 import { formatProblem } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { stringify } from "yaml";
-import { calledAs } from "../kubectl/invocation.ts";
+import { ContextError } from "../connection/context-error.ts";
+import { calledAs, isPlugin } from "../kubectl/invocation.ts";
+import { parseRelease, type Release } from "../kubectl/release.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { provenanceJsonSchema } from "../record/record-schema.ts";
 import { discoverImage } from "../signing/discover-image.ts";
@@ -39,13 +42,22 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .description("name every mistake with file, line and column, and what to write instead")
     .option("--strict", "fail on warnings too")
     .addOption(formatOption())
-    .addHelpText("after", "\nExit: 0 fine, 1 mistakes, 2 wrong usage, 3 a file cannot be read")
-    .action((files: string[], options: { strict?: boolean; output: Format }) => {
+    .addHelpText(
+      "after",
+      "\nAs kubectl's plugin it also warns of a policy under which the agent of the chart itself is drift (--release).\nExit: 0 fine, 1 mistakes, 2 wrong usage, 3 a file cannot be read",
+    )
+    .action((files: string[], options: { strict?: boolean; output: Format }, command: Command) => {
+      const release = releaseOf(command);
+      if (release instanceof ContextError) {
+        err(`hullmark policy lint: ${printable(release.message)}\n`);
+        exit(POLICY_EXIT.usage);
+        return;
+      }
       const problems: PolicyProblem[] = [];
       let code: number = POLICY_EXIT.ok;
       for (const file of files) {
         try {
-          const linted = lintFile(file);
+          const linted = lintFile(file, release);
           problems.push(...linted.problems);
           if (!isData(options.output)) {
             for (const problem of linted.problems) out(`${printable(formatProblem(problem), 2048)}\n`);
@@ -170,11 +182,24 @@ async function fromImage(image: string, file: string | undefined, flags: InitFla
   }
 }
 
+/** Whose agent the policy is to let be; undefined: the command knows of no cluster. */
+function releaseOf(command: Command): Release | ContextError | undefined {
+  if (!isPlugin(command)) return undefined;
+  try {
+    return parseRelease(command.optsWithGlobals<{ release: string }>().release);
+  } catch (error) {
+    if (error instanceof ContextError) return error;
+    throw error;
+  }
+}
+
 /** @throws SigningError FILE where the file cannot be read */
-function lintFile(file: string): { problems: readonly PolicyProblem[]; summary: string | undefined } {
+function lintFile(file: string, release: Release | undefined): { problems: readonly PolicyProblem[]; summary: string | undefined } {
   const parsed = loadPolicy(file);
   if (!parsed.ok) return { problems: parsed.errors, summary: undefined };
   const { authorities, rules, mutable, alerts } = parsed.policy;
   const counts = `${authorities.length} authorities, ${rules.length} rules, ${mutable.length} mutable classes, ${alerts.length} alert routes`;
-  return { problems: parsed.warnings, summary: `ok (${counts}) digest sha256:${policyDigest(parsed.policy).toString("hex")}` };
+  const own = release && ownAgentProblem(parsed.policy, release);
+  const warned: PolicyProblem[] = own ? [{ severity: "warning", file, line: 1, column: 1, path: "spec.rules", ...own }] : [];
+  return { problems: [...warned, ...parsed.warnings], summary: `ok (${counts}) digest sha256:${policyDigest(parsed.policy).toString("hex")}` };
 }

@@ -9,7 +9,7 @@ import { parse } from "yaml";
 let home: string;
 let file: string;
 let stop: AbortController;
-let patched: { path: string; body: { status: { conditions: { status: string; observedGeneration: number; message: string }[] } } }[];
+let patched: { path: string; body: { status: { conditions: { status: string; reason: string; observedGeneration: number; message: string }[] } } }[];
 let problems: string[];
 let pauses: number;
 
@@ -91,6 +91,20 @@ test("a policy with a mistake is told and not taken", async () => {
   await follow([list(object(1, heartbeat("5s")))], [[{ type: "MODIFIED", object: object(2, { rules: [{ nonsense: 1 }] }) }]]);
   expect(written()).toEqual(heartbeat("5s"));
   expect(patched[1]?.body.status.conditions[0]).toMatchObject({ status: "False", observedGeneration: 2, message: expect.stringContaining("nonsense") });
+});
+
+test("one under which the agent of the chart is drift is in force, and warned of with the rule that mends it", async () => {
+  const everything = { env: ["**"], mounts: ["/**"], args: true, workingDirectory: true, users: ["**"] };
+  const rules = [{ name: "all", allow: everything }];
+  await follow([list(object(1, { rules }))], [[]]);
+  expect(written()).toEqual({ rules });
+  const { message = "", ...condition } = patched[0]?.body.status.conditions[0] ?? {};
+  expect(condition).toMatchObject({ status: "True", reason: "Warned" });
+  expect(message).toContain('the rule "all" decides on Hullmark\'s own agent (hullmark/hullmark-agent), and does not allow what it needs');
+  const [, rule = ""] = message.split("before the others: ");
+  stop = new AbortController();
+  await follow([list(object(2, { rules: [...(parse(rule) as unknown[]), ...rules] }))], [[]]);
+  expect(patched[1]?.body.status.conditions[0]).toMatchObject({ status: "True", reason: "Good", message: "" });
 });
 
 test("a key file of the verifier's cannot be named", async () => {

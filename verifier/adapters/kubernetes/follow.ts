@@ -72,13 +72,13 @@ export interface InForce {
   readonly observedGeneration: number;
 }
 
-/** @param refusal why it is not in force; undefined: it is @param idle what of it does nothing, and why */
+/** @param refusal why it is not in force; undefined: it is @param remark what is to be said of it although it is */
 export function inForce(
   refusal: { readonly reason: string; readonly message: string } | undefined,
   observedGeneration: number,
-  idle: readonly string[] = [],
+  remark: { readonly reason: string; readonly lines: readonly string[] } = { reason: "", lines: [] },
 ): InForce {
-  const [reason, message] = idle.length > 0 ? ["InPart", idle.join("\n")] : ["Good", ""];
+  const [reason, message] = remark.lines.length > 0 ? [remark.reason, remark.lines.join("\n")] : ["Good", ""];
   return refusal
     ? { status: "False", reason: refusal.reason, message: refusal.message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration }
     : { status: "True", reason, message: message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration };

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "nod
 import type { ApiServer } from "@hullmark/daemon/api-server";
 import { stringify } from "yaml";
 import * as z from "zod";
+import { ownAgentProblem } from "../../core/policy/own-agent.ts";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
 import { follow, inForce, type Surroundings, writeInForce } from "./follow.ts";
 
@@ -55,20 +56,26 @@ export async function followPolicy(api: Api, object: PolicyObject, surroundings:
   await follow(api, one, surroundings, signal);
 }
 
-/** @returns what is wrong with it, nothing when it is in force */
-function apply(spec: Readonly<Record<string, unknown>>, { name, file }: PolicyObject): readonly string[] {
+interface Applied {
+  /** What is wrong with it: none when it is in force. */
+  readonly problems: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+function apply(spec: Readonly<Record<string, unknown>>, { namespace, name, file }: PolicyObject): Applied {
   const text = stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name }, spec });
   const parsed = parsePolicy(text, name);
-  if (!parsed.ok) return parsed.errors.map(formatProblem);
+  if (!parsed.ok) return { problems: parsed.errors.map(formatProblem), warnings: [] };
   if (!existsSync(file) || readFileSync(file, "utf8") !== text) {
     writeFileSync(`${file}.new`, text, { mode: 0o600 });
     renameSync(`${file}.new`, file);
   }
-  return [];
+  const own = ownAgentProblem(parsed.policy, { namespace, name });
+  return { problems: [], warnings: [...(own ? [`${own.message}: ${own.fix}`] : []), ...parsed.warnings.map(formatProblem)] };
 }
 
-async function report(api: Api, path: string, generation: number, problems: readonly string[], nowMs: number): Promise<void> {
+async function report(api: Api, path: string, generation: number, { problems, warnings }: Applied, nowMs: number): Promise<void> {
   const refusal = problems.length === 0 ? undefined : { reason: "Refused", message: problems.join("\n") };
-  const status = await writeInForce(api, path, inForce(refusal, generation), nowMs);
+  const status = await writeInForce(api, path, inForce(refusal, generation, { reason: "Warned", lines: warnings }), nowMs);
   if (status !== 200) throw new Error(`the API server answers ${status} to a change of an AttestationPolicy's status`);
 }

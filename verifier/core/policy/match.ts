@@ -12,7 +12,7 @@ import { hasWildcard } from "./exception-scope.ts";
 import { grantedFor } from "./granted.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import { teamPolicy, tightened } from "./tighten.ts";
-import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
+import type { Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
 
 export const WIRE_SEVERITY: Readonly<Record<Severity, WireSeverity>> = {
   info: WireSeverity.INFO,
@@ -101,22 +101,27 @@ function ownRules(policy: Policy, container: SelectableContainer): ContainerRule
       const severity = severityFor(policy, rule, place, kind);
       return severity ? WIRE_SEVERITY[severity] : builtIn;
     },
-    allow: {
-      env: compileNames(allow.env),
-      args: allow.args,
-      workingDirectory: allow.workingDirectory,
-      user: compileNames(allow.users),
-      capability: (name) => allow.capabilities.includes("ALL") || allow.capabilities.includes(name.toUpperCase().replace(/^CAP_/, "")),
-      privileged: allow.privileged,
-      hostNamespace: (name) => (allow.hostNamespaces as readonly string[]).includes(name),
-      device: compileNames(allow.devices),
-      mount: compileNames(allow.mounts),
-      seccomp: compileNames(allow.seccomp),
-      apparmor: compileNames(allow.apparmor),
-      code: (place) => (allow.code as readonly string[]).includes(place),
-      staticPods: allow.staticPods,
-      injected: allow.injected,
-    },
+    allow: compileAllowances(allow),
+  };
+}
+
+/** What a rule allows, for the container that it decides on. */
+export function compileAllowances(allow: Allowances): ContainerRules["allow"] {
+  return {
+    env: compileNames(allow.env),
+    args: allow.args,
+    workingDirectory: allow.workingDirectory,
+    user: compileNames(allow.users),
+    capability: (name) => allow.capabilities.includes("ALL") || allow.capabilities.includes(name.toUpperCase().replace(/^CAP_/, "")),
+    privileged: allow.privileged,
+    hostNamespace: (name) => (allow.hostNamespaces as readonly string[]).includes(name),
+    device: compileNames(allow.devices),
+    mount: compileNames(allow.mounts),
+    seccomp: compileNames(allow.seccomp),
+    apparmor: compileNames(allow.apparmor),
+    code: (place) => (allow.code as readonly string[]).includes(place),
+    staticPods: allow.staticPods,
+    injected: allow.injected,
   };
 }
 

@@ -192,6 +192,22 @@ externalUrl: {{ . | quote }}
 {{- end }}
 logging: { level: {{ .Values.verifier.logLevel }} }
 {{- end }}
+{{- define "hullmark.agentRule" -}}
+- name: hullmark-agent
+  select: { workloads: [{{ printf "%s/%s-agent" .Release.Namespace (include "hullmark.name" .) | quote }}] }
+  allow:
+    capabilities: {{ .Values.agent.capabilities | toJson }}
+    privileged: {{ .Values.agent.privileged }}
+    {{- if .Values.agent.tpm.deviceResource }}
+    devices: [{{ trimPrefix "device:" .Values.agent.tpm.tcti | quote }}]
+    {{- end }}
+    hostNamespaces: [pid]
+    env: ["**"]
+    mounts: ["/**"]
+    args: true
+    workingDirectory: true
+    users: ["**"]
+{{- end }}
 {{- define "hullmark.policy" -}}
 {{- if .Values.policy }}{{ .Values.policy }}{{ else -}}
 apiVersion: hullmark.dev/v1
@@ -201,20 +217,7 @@ spec:
   # Nothing need be signed yet, and what Kubernetes puts into containers is no drift. See docs/policy.md, and `hullmark policy init`.
   rules:
     # What the agent itself needs (docs/kubernetes.md): in this namespace, and for it alone.
-    - name: hullmark-agent
-      select: { workloads: [{{ printf "%s/%s-agent" .Release.Namespace (include "hullmark.name" .) | quote }}] }
-      allow:
-        capabilities: {{ .Values.agent.capabilities | toJson }}
-        privileged: {{ .Values.agent.privileged }}
-        {{- if .Values.agent.tpm.deviceResource }}
-        devices: [{{ trimPrefix "device:" .Values.agent.tpm.tcti | quote }}]
-        {{- end }}
-        hostNamespaces: [pid]
-        env: ["**"]
-        mounts: ["/**"]
-        args: true
-        workingDirectory: true
-        users: ["**"]
+    {{- include "hullmark.agentRule" . | nindent 4 }}
     - name: everything
       allow:
         env: ["**"]
