@@ -57,12 +57,21 @@ export function publishing(
   };
 }
 
-/** The cluster's pods, where they are to be followed: nothing is known of them until {@link PodWatch.run} has listed them. */
-export function podsOf(api: ApiServer | undefined, { kubernetes }: VerifierConfig, clock: Clock, logger: Logger) {
+/**
+ * The cluster's pods, where they are to be followed: nothing is known of them until {@link PodWatch.run} has listed them.
+ * @param onConfigMapRead told of every request for a ConfigMap
+ */
+export function podsOf(
+  api: ApiServer | undefined,
+  { kubernetes }: VerifierConfig,
+  clock: Clock,
+  logger: Logger,
+  onConfigMapRead: (result: "read" | "absent" | "failed") => void,
+) {
   const rules = kubernetes?.pods;
   if (!api || !rules) return undefined;
   const onProblem = (error: unknown): void => logger.warn({ err: error }, "the cluster's pods cannot be followed: trying again");
-  const view = new PodWatch({ api, clock, onProblem, templates: rules.templates });
+  const view = new PodWatch({ api, clock, onProblem, templates: rules.templates, configMaps: rules.configMaps, onConfigMapRead });
   return { view, rules: { graceMs: rules.graceSeconds * 1000, maxAgeMs: rules.maxAgeSeconds * 1000 } };
 }
 
@@ -73,9 +82,15 @@ const MISSED_MS = 90_000;
 export function podClaims(pods: ReturnType<typeof podsOf>, told: (nodeName: string) => Told, nowMs: number): readonly ClaimRow[] {
   if (!pods) return [];
   const { heardMs } = pods.view;
-  if (heardMs !== undefined && Math.abs(nowMs - heardMs) <= MISSED_MS) return unseenClaims(unseenContainers(pods.view.all(), told, nowMs - pods.rules.graceMs));
+  if (heardMs !== undefined && Math.abs(nowMs - heardMs) <= MISSED_MS)
+    return [...unseenClaims(unseenContainers(pods.view.all(), told, nowMs - pods.rules.graceMs)), ...unreadClaims(pods.view.unreadConfigMaps)];
   const since = heardMs === undefined ? "not yet" : `not since ${new Date(heardMs).toISOString()}`;
   return [claimRow("pods-away", `the API server told of its pods ${since}`)];
+}
+
+function unreadClaims(unread: PodWatch["unreadConfigMaps"]): readonly ClaimRow[] {
+  if (!unread) return [];
+  return [claimRow("config-maps-unread", `${unread.count} ConfigMaps that variables come from could not be read yet, and are not compared: ${unread.problem}`)];
 }
 
 const MAX_SHOWN = 5;

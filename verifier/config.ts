@@ -142,6 +142,7 @@ const ConfigSchema = z
             graceSeconds: z.int().min(1).max(600).default(30),
             maxAgeSeconds: z.int().min(90).max(3600).default(180),
             templates: z.boolean().default(false),
+            configMaps: z.boolean().default(false),
           })
           .optional(),
         publish: z

@@ -221,7 +221,7 @@ async function start(
     onProblem: (nodeId, error) => logger.error({ nodeId, err: error }, "an agent's checkpoint could not be held against the log"),
   });
   const api = clusterOf(config, environment);
-  const pods = podsOf(api, config, clock, logger);
+  const pods = podsOf(api, config, clock, logger, (result) => meter.series.configMapReads.inc({ result }));
   const sessions = new Sessions({
     ...{
       clock,

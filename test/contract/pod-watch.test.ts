@@ -100,7 +100,7 @@ test("pods are listed in pages, and followed from the list's version on", async 
   expect(view.get("uid-c")).toEqual({
     ...{ uid: "uid-c", namespace: "shop", name: "c", nodeName: "n1", running: [], mirror: false },
     containers: [podContainer("web"), podContainer("prepare", { role: "init" }), podContainer("look", { role: "ephemeral" })],
-    ...{ hostNamespaces: [], hostAliases: [], groups: [], fields: new Map() },
+    ...{ hostNamespaces: [], hostAliases: [], groups: [], fields: new Map(), madeMs: Number.NaN },
   });
 });
 

@@ -26,6 +26,7 @@ export function podRecord(more: Partial<PodRecord> = {}): PodRecord {
       uid: "u1",
       namespace: "shop",
       name: "cart",
+      madeMs: 0,
       nodeName: "n1",
       mirror: false,
       origin: undefined,

@@ -205,3 +205,58 @@ describe("resources", () => {
       expect([text, parseQuantity(text)]).toEqual([text, undefined]);
   });
 });
+
+describe("ConfigMaps", () => {
+  const keyOf = (name: string, optional = false) => ({ name, valueFrom: { configMapKeyRef: { name: "settings", key: "COLOUR", optional } } });
+  const whole = (prefix = "", name = "settings") => ({ prefix, configMapRef: { name } });
+  const secret = (prefix = "") => ({ prefix, secretRef: { name: "token" } });
+
+  function found(container: object, run: Readonly<Record<string, string>>, settings: Readonly<Record<string, string>>, args: readonly string[] = []): string[] {
+    const { record } = readPod(version({}, { container: { ...container, env: (container as { env?: object[] }).env ?? [] } }));
+    const configuration = create(ContainerConfigurationSchema, {
+      ...{ envKey: KEY, user: "0", workingDirectory: "/", args: [...args] },
+      env: Object.entries(run).map(([name, value]) => ({ name, digest: environmentDigest(KEY, name, value) })),
+    });
+    const configMaps = new Map([["settings", new Map(Object.entries(settings))]]);
+    const pod = { kind: "specified", pod: record, container: record.containers[0], configMaps };
+    const findings = appraiseSpecification({ pod, state: { configuration }, rules } as unknown as ContainerInput, image);
+    return findings.flatMap(({ differences }) =>
+      differences.map(({ field, expected, observed }) => `${field.replace(/^.*\] /, "")}: ${expected} → ${observed}`),
+    );
+  }
+
+  test("what is known of one is compared, what is not has any value", () => {
+    expect(found({ env: [keyOf("X")] }, { X: "blue" }, { COLOUR: "blue" })).toEqual([]);
+    expect(found({ env: [keyOf("X")] }, { X: "hunter2" }, { COLOUR: "blue" })).toEqual(["env X: the value of ConfigMap settings → another value"]);
+    expect(found({ env: [keyOf("X")] }, { X: "hunter2" }, {})).toEqual([]);
+    expect(found({ env: [keyOf("X")] }, {}, { COLOUR: "blue" })).toEqual(["env X: set → absent"]);
+    expect(found({ env: [keyOf("X", true)] }, {}, { COLOUR: "blue" })).toEqual([]);
+    // The kubelet puts references in only where a value is written in the specification.
+    expect(found({ env: [{ name: "A", value: "a" }, keyOf("X")] }, { A: "a", X: "$(A)" }, { COLOUR: "$(A)" })).toEqual([]);
+  });
+
+  test("of a whole one each variable by its prefix, unless a later source may have set it", () => {
+    const settings = { COLOUR: "blue", "with space": "1" };
+    expect(found({ envFrom: [whole("APP_")] }, { APP_COLOUR: "blue", APP_MORE: "1" }, settings)).toEqual([]);
+    expect(found({ envFrom: [whole("APP_")] }, { APP_COLOUR: "hunter2" }, settings)).toEqual([
+      "env APP_COLOUR: the value of ConfigMap settings → another value",
+    ]);
+    expect(found({ envFrom: [whole()] }, {}, settings)).toEqual(["env COLOUR: set → absent"]);
+    for (const later of [secret(), secret("COL"), whole("", "other")]) expect(found({ envFrom: [whole(), later] }, { COLOUR: "any" }, settings)).toEqual([]);
+    expect(found({ envFrom: [whole(), secret("APP_")] }, { COLOUR: "any" }, settings)).toHaveLength(1);
+    expect(found({ envFrom: [secret(), whole()] }, { COLOUR: "any" }, settings)).toHaveLength(1);
+    expect(found({ envFrom: [whole()], env: [{ name: "COLOUR", value: "red" }] }, { COLOUR: "red" }, settings)).toEqual([]);
+  });
+
+  test("a command that refers to one is compared with it, and told without its value", () => {
+    const container = { command: ["/run", "--colour=$(X)"], env: [keyOf("X"), { name: "Y", value: "<$(X)>" }], args: ["$(Y)"] };
+    const run = { X: "blue", Y: "<blue>" };
+    expect(found(container, run, { COLOUR: "blue" }, ["/run", "--colour=blue", "<blue>"])).toEqual([]);
+    expect(found(container, run, { COLOUR: "blue" }, ["/run", "--colour=red", "<blue>"])).toEqual([
+      'args: "/run" "--colour=…" "<…>" → "/run" "--colour=red" "<blue>"',
+    ]);
+    expect(found(container, { ...run, Y: "<red>" }, { COLOUR: "blue" }, ["/run", "--colour=blue", "<blue>"])).toEqual([
+      "env Y: the specification's value → another value",
+    ]);
+  });
+});

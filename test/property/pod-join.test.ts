@@ -2,7 +2,7 @@
 import type { ContainerIdentity } from "@hullmark/proto/v1/attestation";
 import { readPod } from "@hullmark/verifier/adapters/kubernetes/pod-object";
 import { PodJoin, type Told, unseenContainers } from "@hullmark/verifier/core/pods/index";
-import type { PodRecord, PodTemplateNames } from "@hullmark/verifier/ports/pod-view";
+import type { PodConfigMaps, PodContainer, PodRecord, PodTemplateNames } from "@hullmark/verifier/ports/pod-view";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { podRecord as record } from "../fakes/pod-records.ts";
@@ -14,6 +14,9 @@ class View {
   heardMs: number | undefined = 0;
   readonly pods = new Map<string, PodRecord>();
   template: PodTemplateNames;
+  readonly configMaps: PodConfigMaps = new Map([["settings", new Map([["COLOUR", "blue"]])]]);
+  /** Whose ConfigMaps were asked for. */
+  readonly askedFor: string[] = [];
 
   constructor(...pods: readonly PodRecord[]) {
     for (const pod of pods) this.pods.set(pod.uid, pod);
@@ -26,6 +29,10 @@ class View {
   }
   templateOf(): PodTemplateNames {
     return this.template;
+  }
+  configMapsOf(pod: PodRecord, container: PodContainer, containerId: string): PodConfigMaps {
+    this.askedFor.push(`${pod.name}/${container.name} ${containerId}`);
+    return this.configMaps;
   }
   onChange(): void {}
 }
@@ -45,6 +52,15 @@ describe("a container of a pod", () => {
   test("stands in its specification, or is the sandbox", () => {
     const joined = join(new View(record()));
     expect(["web", "look", ""].map((name) => said(joined, identity(name), 0))).toEqual(["specified container", "specified ephemeral", "specified sandbox"]);
+  });
+
+  test("is told with the ConfigMaps of its variables, which are asked for no container that the API server does not have on this node", () => {
+    const view = new View(record());
+    const joined = join(view);
+    expect(joined.standing(identity(), "n1", 0)).toMatchObject({ kind: "specified", configMaps: view.configMaps });
+    for (const each of [identity("miner"), identity(""), identity("web", "u2"), identity("web", "u1", "other")]) joined.standing(each, "n1", 0);
+    joined.standing(identity(), "n2", 0);
+    expect(view.askedFor).toEqual(["cart/web u1-web"]);
   });
 
   test("what is no container of a pod is not judged by pods", () => {

@@ -8,8 +8,10 @@ export interface PodVariable {
   readonly name: string;
   /** As written, before the kubelet puts in references; undefined: it comes from elsewhere. */
   readonly value: string | undefined;
-  /** It comes from the pod itself (downward API): which of {@link PodRecord.fields}; undefined too: from a ConfigMap, Secret or file, and only its name is known. */
+  /** It comes from the pod itself (downward API): which of {@link PodRecord.fields}. */
   readonly field: string | undefined;
+  /** It comes from this key of a ConfigMap. Without any of the three it comes from a Secret or a file. */
+  readonly configMap: { readonly name: string; readonly key: string } | undefined;
   /** Not set where it comes from a ConfigMap or Secret that lacks it. */
   readonly optional: boolean;
 }
@@ -37,8 +39,8 @@ export interface PodContainer {
   readonly command: readonly string[];
   readonly args: readonly string[];
   readonly env: readonly PodVariable[];
-  /** Prefixes of whole ConfigMaps and Secrets (`envFrom`), whose names are not known. */
-  readonly envFrom: readonly string[];
+  /** Whole ConfigMaps and Secrets (`envFrom`), of which the specification has no names of variables. */
+  readonly envFrom: readonly { readonly prefix: string /** undefined: of a Secret. */; readonly configMap: string | undefined }[];
   readonly workingDirectory: string;
   readonly user: number | undefined;
   readonly group: number | undefined;
@@ -93,6 +95,8 @@ export interface PodRecord {
   readonly uid: string;
   readonly namespace: string;
   readonly name: string;
+  /** By the API server's clock, unix milliseconds, of which it tells whole seconds. NaN: it does not say. */
+  readonly madeMs: number;
   /** Empty: not scheduled yet. */
   readonly nodeName: string;
   /** The kubelet itself wrote it for a pod from its manifests folder: the specification is the node's word. */
@@ -120,11 +124,16 @@ export interface PodRecord {
 /** Names of the containers in the template that a pod was made of. `pending`: not read yet; undefined: it was made of none that can be read. */
 export type PodTemplateNames = ReadonlySet<string> | "pending" | undefined;
 
+/** ConfigMap → key → value: only those of which it is known that a container of the pod can have been given no other. */
+export type PodConfigMaps = ReadonlyMap<string, ReadonlyMap<string, string>>;
+
 export interface PodView {
   /** @param uid as the kubelet labels containers with it @returns undefined: there is none as of {@link PodView.heardMs} */
   get(uid: string): PodRecord | undefined;
   all(): Iterable<PodRecord>;
   templateOf(pod: PodRecord): PodTemplateNames;
+  /** @param containerId of one that runs, as its node calls it @returns empty: nothing is known yet, or nothing is to be read */
+  configMapsOf(pod: PodRecord, container: PodContainer, containerId: string): PodConfigMaps;
   /** When the API server was last heard, on a view that was complete then; unix milliseconds. undefined: there was never a complete view. */
   readonly heardMs: number | undefined;
   /** @param changed is told the uids of pods that came, changed or went */

@@ -420,6 +420,18 @@ describe("the chart", () => {
     expect(taken).toMatch(/daemonset.apps\/hullmark-agent created/);
   });
 
+  test("gives the right to get ConfigMaps where it is asked for, and to nothing more of them", async () => {
+    const rulesOf = async (...values: readonly string[]) => {
+      const rendered = await helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--show-only", "templates/rbac.yaml", ...values);
+      const roles = parseAllDocuments(rendered).map((each) => each.toJS());
+      return roles
+        .find(({ kind, metadata }) => kind === "ClusterRole" && metadata.name.endsWith("-pods"))
+        .rules.filter(({ resources }: { resources: string[] }) => resources.includes("configmaps"));
+    };
+    expect(await rulesOf()).toEqual([]);
+    expect(await rulesOf("--set", "verifier.pods.configMaps=true")).toEqual([{ apiGroups: [""], resources: ["configmaps"], verbs: ["get"] }]);
+  });
+
   test("mounts what issuers of people need, where its values say that configuration finds it", async () => {
     const people = ["people.enabled=true", "people.caConfigMap=issuer-ca", "people.clientSecret=oidc-client"];
     const objects = parseAllDocuments(

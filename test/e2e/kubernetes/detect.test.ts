@@ -19,7 +19,7 @@ import { SCENARIOS, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
 import { EVICTING, evictions } from "./evictions.ts";
-import { podFollower, REVIEWING } from "./follower.ts";
+import { podFollower, READING_CONFIG_MAPS, REVIEWING } from "./follower.ts";
 import { injectSidecars } from "./inject-sidecars.ts";
 import { ISOLATING, isolations } from "./isolations.ts";
 import { namespacedPeople, PEOPLE } from "./namespaces.ts";
@@ -63,14 +63,17 @@ const SMUGGLED = [
   /variable TIER has not the value of the pod's specification/,
   /variable ADDRESS has not the value of the pod's specification/,
   /variable MEMORY has not the value of the pod's specification/,
+  /variable COLOUR has not the value of the pod's specification/,
+  /variable APP_COLOUR has not the value of the pod's specification/,
 ];
 
-/** Variables of the downward API. */
+/** Variables of the downward API, and of a ConfigMap. */
 const byField = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
 const OF_THE_POD = [
   ...[byField("TIER", "metadata.labels['tier']"), byField("NOTE", "metadata.annotations['example.com/note']"), byField("ADDRESS", "status.podIP")],
   ...[byField("ADDRESSES", "status.podIPs"), byField("NODE_ADDRESS", "status.hostIP"), byField("NODE", "spec.nodeName"), byField("UID", "metadata.uid")],
   { name: "MEMORY", valueFrom: { resourceFieldRef: { resource: "limits.memory", divisor: "1Mi" } } },
+  { name: "COLOUR", valueFrom: { configMapKeyRef: { name: "colours", key: "COLOUR" } } },
   // The node's, since the container has none.
   { name: "PROCESSORS", valueFrom: { resourceFieldRef: { resource: "limits.cpu" } } },
 ];
@@ -139,7 +142,7 @@ beforeAll(async () => {
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
-  const kubernetes = { ...(await podFollower(cluster, home, [REVIEWING])), pods: { graceSeconds: 5, templates: true } };
+  const kubernetes = { ...(await podFollower(cluster, home, [REVIEWING, READING_CONFIG_MAPS])), pods: { graceSeconds: 5, templates: true, configMaps: true } };
   responder = await generateX25519Identity();
   const capture = { recipients: [await identityToRecipient(responder)], maxSeconds: 60 };
   stack = await startStack({ bed, policy: policy(), kubernetes, people: PEOPLE, capture });
@@ -398,10 +401,18 @@ describe("attacks", () => {
 
   test("a container that was started in a pod's sandbox over the runtime's socket", async () => {
     const volumes = [{ name: "shared", hostPath: { path: "/srv" } }];
-    const container = { volumeMounts: [{ name: "shared", mountPath: "/shared" }], env: OF_THE_POD, resources: { limits: { memory: "64Mi" } } };
+    const container = {
+      volumeMounts: [{ name: "shared", mountPath: "/shared" }],
+      env: OF_THE_POD,
+      envFrom: [{ prefix: "APP_", configMapRef: { name: "colours" } }],
+      resources: { limits: { memory: "64Mi" } },
+    };
     const made = pod("host-of-another", image.tagged, { container, spec: { volumes, securityContext: { fsGroup: 2000 } } });
-    await apply([{ ...made, metadata: { name: "host-of-another", labels: { tier: "gold" } } }]);
+    const colours = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "colours" }, data: { COLOUR: "blue", SHADE: "dark" } };
+    await apply([colours, { ...made, metadata: { name: "host-of-another", labels: { tier: "gold" } } }]);
     await settled(/^default\/host-of-another\/web$/, 1);
+    // What is changed later has nothing to do with what runs.
+    await cluster.kubectl(["patch", "configmap", "colours", "--type=merge", '--patch={"data":{"SHADE":"light"}}']);
     await cluster.kubectl(["label", "pod", "host-of-another", "tier=iron", "--overwrite"]);
     const sandbox = (await workloads()).find((each) => each.container.name === "default/host-of-another/(sandbox)")?.container.id ?? "";
     // A kubelet that runs ends what it finds without its labels, within seconds.
@@ -415,7 +426,7 @@ describe("attacks", () => {
       const past = {
         mounts: { "/shared": "/etc" },
         groups: [6],
-        env: { TZ: "UTC", TIER: "hunter2", ADDRESS: "203.0.113.1", MEMORY: "65" },
+        env: { TZ: "UTC", TIER: "hunter2", COLOUR: "hunter2", APP_COLOUR: "hunter2", APP_SHADE: "any", ADDRESS: "203.0.113.1", MEMORY: "65" },
         capabilities: ["SYS_ADMIN"],
       };
       await smuggle(cluster.criSocket, sandbox, { name: "web", image: image.tagged, command, ...past });
@@ -424,6 +435,7 @@ describe("attacks", () => {
         (seen) => SMUGGLED.every((summary) => seen.some((drift) => summary.test(drift.summary))),
       );
       for (const summary of SMUGGLED) expect(describeAll(found)).toMatch(summary);
+      expect(describeAll(found)).not.toMatch(/APP_SHADE has not/);
       expect(JSON.stringify(found)).not.toMatch(/hunter2|203\.0\.113\.1/);
     } finally {
       await cluster.services.kubelet.start();

@@ -20,6 +20,9 @@ export function podFollower(cluster: Kubernetes, home: string, more: readonly ob
   ]);
 }
 
+/** To compare variables that come from them. */
+export const READING_CONFIG_MAPS = { apiGroups: [""], resources: ["configmaps"], verbs: ["get"] };
+
 /** To ask whose a token is. */
 export const REVIEWING = { apiGroups: ["authentication.k8s.io"], resources: ["tokenreviews"], verbs: ["create"] };
 

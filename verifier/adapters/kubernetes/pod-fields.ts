@@ -2,8 +2,8 @@
  * What variables of the downward API (`fieldRef`, `resourceFieldRef`) can have been given: a container keeps the value of its start, while labels, annotations, resources and
  * addresses change. Whoever may write the pod controls all of it.
  */
-import * as z from "zod";
 import type { PodRecord } from "../../ports/pod-view.ts";
+import { hasField, Managed } from "./managed-fields.ts";
 import type { Pod } from "./pod-object.ts";
 import { resourceValue } from "./quantity.ts";
 
@@ -22,9 +22,6 @@ interface Found {
   /** It has had no other value since the pod was made, by this version alone. */
   readonly settled: boolean;
 }
-
-/** metav1.ManagedFieldsEntry, as far as it matters: whose each field is, and when that one last changed something. */
-const Managed = z.array(z.object({ time: z.string().optional(), fieldsV1: z.unknown().optional() }));
 
 /** As a key of {@link PodRecord.fields}. */
 export function fieldName(from: ValueFrom | undefined, container: string): string | undefined {
@@ -94,12 +91,6 @@ function resourceOf({ metadata }: Pod, containers: readonly Container[], from: V
 /** Whether all who have set the field did so when they made the pod. Who takes a field away is not noted: of one that is not there nothing is known. */
 function isAsMade({ creationTimestamp, managedFields }: Pod["metadata"], path: readonly string[]): boolean {
   const managed = Managed.safeParse(managedFields);
-  const owners = (managed.success ? managed.data : []).filter(({ fieldsV1 }) => has(fieldsV1, path));
-  return owners.length > 0 && owners.every(({ time, fieldsV1 }) => time === creationTimestamp && has(fieldsV1, ["f:spec", "f:containers"]));
-}
-
-function has(fields: unknown, [first, ...rest]: readonly string[]): boolean {
-  if (first === undefined) return true;
-  if (typeof fields !== "object" || fields === null || !Object.hasOwn(fields, first)) return false;
-  return has((fields as Readonly<Record<string, unknown>>)[first], rest);
+  const owners = (managed.success ? managed.data : []).filter(({ fieldsV1 }) => hasField(fieldsV1, path));
+  return owners.length > 0 && owners.every(({ time, fieldsV1 }) => time === creationTimestamp && hasField(fieldsV1, ["f:spec", "f:containers"]));
 }

@@ -16,11 +16,12 @@ const ContainerContext = Context.extend({
   capabilities: z.object({ add: z.array(z.string()).optional(), drop: z.array(z.string()).optional() }).optional(),
 });
 const Key = z.object({ optional: z.boolean().default(false) }).optional();
+const ConfigMapKey = z.object({ name: z.string().default(""), key: z.string().default(""), optional: z.boolean().default(false) }).optional();
 const Quantity = z.union([z.string(), z.number()]).transform(String);
 const ResourceField = z.object({ containerName: z.string().default(""), resource: z.string(), divisor: Quantity.default("0") });
 const ValueFrom = z.object({
   ...{ fieldRef: z.object({ fieldPath: z.string() }).optional(), resourceFieldRef: ResourceField.optional() },
-  ...{ configMapKeyRef: Key, secretKeyRef: Key, fileKeyRef: Key },
+  ...{ configMapKeyRef: ConfigMapKey, secretKeyRef: Key, fileKeyRef: Key },
 });
 const Container = z.object({
   name: z.string(),
@@ -29,7 +30,7 @@ const Container = z.object({
   args: z.array(z.string()).default([]),
   workingDir: z.string().default(""),
   env: z.array(z.object({ name: z.string(), value: z.string().optional(), valueFrom: ValueFrom.optional() })).default([]),
-  envFrom: z.array(z.object({ prefix: z.string().default("") })).default([]),
+  envFrom: z.array(z.object({ prefix: z.string().default(""), configMapRef: z.object({ name: z.string().default("") }).optional() })).default([]),
   volumeMounts: z
     .array(
       z.object({
@@ -114,6 +115,7 @@ export function readPod(raw: unknown, before?: PodRecord | "made"): ListedPod {
     resourceVersion: metadata.resourceVersion,
     record: {
       ...{ uid, namespace: metadata.namespace, name: metadata.name, nodeName: spec.nodeName, mirror: own !== undefined },
+      madeMs: Date.parse(metadata.creationTimestamp ?? ""),
       origin: originOf(metadata),
       template: templateOf(metadata),
       containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
@@ -168,10 +170,11 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
         name,
         value: valueFrom ? undefined : (value ?? ""),
         field: fieldName(valueFrom, container.name),
+        configMap: valueFrom?.configMapKeyRef && { name: valueFrom.configMapKeyRef.name, key: valueFrom.configMapKeyRef.key },
         optional: [valueFrom?.configMapKeyRef, valueFrom?.secretKeyRef, valueFrom?.fileKeyRef].some((key) => key?.optional),
       }),
     ),
-    envFrom: container.envFrom.map(({ prefix }) => prefix),
+    envFrom: container.envFrom.map(({ prefix, configMapRef }) => ({ prefix, configMap: configMapRef?.name })),
     user: own.runAsUser ?? shared?.runAsUser,
     group: own.runAsGroup ?? shared?.runAsGroup,
     privileged: own.privileged === true,

@@ -3,8 +3,9 @@
 import { type ApiServer, WatchRefused } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
-import type { PodRecord, PodTemplateNames, PodView } from "../../ports/pod-view.ts";
+import type { PodConfigMaps, PodContainer, PodRecord, PodTemplateNames, PodView } from "../../ports/pod-view.ts";
 import { pause } from "./follow.ts";
+import { ConfigMaps, type ConfigMapsOptions } from "./pod-config-maps.ts";
 import { type ListedPod, readPod } from "./pod-object.ts";
 import { PodTemplates } from "./pod-templates.ts";
 
@@ -27,7 +28,13 @@ export interface PodWatchOptions {
   readonly onProblem: (error: unknown) => void;
   /** Whether templates of pods are read too, by the right to get ReplicaSets, ControllerRevisions and Jobs. */
   readonly templates?: boolean;
+  /** Whether ConfigMaps that variables come from are read too, by the right to get them. */
+  readonly configMaps?: boolean;
+  /** Told of every request for one. */
+  readonly onConfigMapRead?: ConfigMapsOptions["onRead"];
 }
+
+const NO_CONFIG_MAPS: PodConfigMaps = new Map();
 
 /** The API server does not know the version any more from which to follow. */
 class Expired extends Error {}
@@ -35,6 +42,7 @@ class Expired extends Error {}
 export class PodWatch implements PodView {
   readonly #options: PodWatchOptions;
   readonly #templates: PodTemplates | undefined;
+  readonly #configMaps: ConfigMaps | undefined;
   readonly #listeners: ((uids: ReadonlySet<string>) => void)[] = [];
   /** Object's uid → pod. */
   #objects = new Map<string, ListedPod>();
@@ -47,6 +55,8 @@ export class PodWatch implements PodView {
   constructor(options: PodWatchOptions) {
     this.#options = options;
     if (options.templates) this.#templates = new PodTemplates({ ...options, onKnown: (uids) => this.#tell(uids) });
+    if (options.configMaps)
+      this.#configMaps = new ConfigMaps({ ...options, onRead: options.onConfigMapRead ?? (() => {}), onKnown: (uids) => this.#tell(uids) });
   }
 
   get heardMs(): number | undefined {
@@ -67,13 +77,22 @@ export class PodWatch implements PodView {
     return this.#templates?.of(pod);
   }
 
+  configMapsOf(pod: PodRecord, container: PodContainer, containerId: string): PodConfigMaps {
+    return this.#configMaps?.of(pod, container, containerId) ?? NO_CONFIG_MAPS;
+  }
+
+  /** See {@link ConfigMaps.unread}. */
+  get unreadConfigMaps(): ConfigMaps["unread"] {
+    return this.#configMaps?.unread;
+  }
+
   onChange(changed: (uids: ReadonlySet<string>) => void): void {
     this.#listeners.push(changed);
   }
 
   /** Follows until the signal aborts. Never rejects: what goes wrong is told, and tried again later and later. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#pods(signal), this.#templates?.run(signal)]);
+    await Promise.all([this.#pods(signal), this.#templates?.run(signal), this.#configMaps?.run(signal)]);
   }
 
   async #pods(signal: AbortSignal): Promise<void> {
@@ -123,7 +142,7 @@ export class PodWatch implements PodView {
     this.#objects = objects;
     this.#byUid = new Map();
     for (const pod of objects.values()) this.#index(pod);
-    for (const [uid, { record }] of before) if (!objects.has(uid)) this.#templates?.remove(record);
+    for (const [uid, { record }] of before) if (!objects.has(uid)) this.#forget(record);
     this.#version = version;
     this.#tell(changed);
   }
@@ -156,7 +175,7 @@ export class PodWatch implements PodView {
     if (before) this.#unindex(before);
     if (type === "DELETED") {
       this.#objects.delete(objectUid);
-      this.#templates?.remove(record);
+      this.#forget(record);
     } else {
       if (!before && this.#objects.size >= MAX_PODS) throw new Error(`more than ${MAX_PODS} pods`);
       this.#objects.set(objectUid, pod);
@@ -175,6 +194,11 @@ export class PodWatch implements PodView {
     const left = (this.#byUid.get(pod.record.uid) ?? []).filter((each) => each !== pod);
     if (left.length === 0) this.#byUid.delete(pod.record.uid);
     else this.#byUid.set(pod.record.uid, left);
+  }
+
+  #forget(pod: PodRecord): void {
+    this.#templates?.remove(pod);
+    this.#configMaps?.remove(pod);
   }
 
   #tell(uids: ReadonlySet<string>): void {

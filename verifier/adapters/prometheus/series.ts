@@ -73,6 +73,7 @@ export function declareSeries(registry: Registry, collect: () => void) {
       "Vulnerabilities of images that run, as reports have them: each once an image, without what a statement (VEX) excuses.",
       "severity",
     ),
+    configMapReads: counter("hullmark_config_map_reads_total", "Requests to the API server for ConfigMaps that variables come from.", "result"),
     dutyFailures: counter("hullmark_duty_failures_total", "Work by the clock that failed and is tried again.", "duty"),
     spooledEvidence: gauge("hullmark_agent_spooled_evidence", "Evidence that agents hold undelivered, as their heartbeats say, summed."),
     spooledBytes: gauge("hullmark_agent_spooled_bytes", "Bytes of it, summed."),

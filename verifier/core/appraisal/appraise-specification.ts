@@ -14,6 +14,9 @@ import type { ContainerInput, Finding, ReferenceConfig } from "./types.ts";
 
 const defaults = runtimeDefaults(true);
 
+/** What every kubelet takes for a variable of a ConfigMap's key: others it may leave out. */
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
 /** Variables by which whoever sets them runs code of their own in any program: a whole ConfigMap of unknown names is not taken to hold these. */
 const LOADER = /^(LD_|GLIBC_TUNABLES$|NODE_OPTIONS$|PYTHON|PERL5|RUBY|JAVA_TOOL_OPTIONS$|BASH_ENV$|ENV$)/;
 
@@ -21,7 +24,7 @@ export function appraiseSpecification({ pod: standing, state, rules }: Container
   const last = standing?.kind === "unknown" ? standing.last : standing;
   if (last?.kind !== "specified" || !last.container) return [];
   const { pod, container } = last;
-  const specified: Specified = { pod, container, image, observed: state.configuration };
+  const specified: Specified = { pod, container, configMaps: last.configMaps ?? new Map(), image, observed: state.configuration };
   const where = `spec.${container.role === "container" ? "containers" : container.role === "init" ? "initContainers" : "ephemeralContainers"}[${container.name}]`;
   const findings: Finding[] = [];
   const report =
@@ -43,8 +46,10 @@ export function appraiseSpecification({ pod: standing, state, rules }: Container
 /** What a variable should be. */
 interface Expected {
   readonly pattern: Pattern;
+  /** For people, to whom what a ConfigMap holds is not shown. */
+  readonly shown: Pattern;
   /** Any of these; undefined: what the pattern says. */
-  readonly values: readonly string[] | undefined;
+  readonly values?: readonly string[];
   /** For people. */
   readonly source: string;
 }
@@ -52,11 +57,32 @@ type Variables = ReadonlyMap<string, Expected>;
 
 /** Name → value; of later ones of a name the last counts, as for the kubelet. Never the image's: the kubelet does not know them. */
 function expectedVariables(specified: Specified): Variables {
+  const variables = wholeConfigMaps(specified);
+  for (const { name, value, field, configMap } of specified.container.env) {
+    if (value !== undefined) {
+      const [pattern, shown] = (["pattern", "shown"] as const).map((which) => expand(value, lookup(specified.container, variables, which)));
+      variables.set(name, { pattern: pattern ?? [], shown: shown ?? [], source: "the specification's value" });
+    } else if (field !== undefined) {
+      const values = fieldValues(specified, field);
+      const pattern = [values.length === 1 ? values[0] : undefined];
+      variables.set(name, { pattern, shown: pattern, values, source: `the pod's ${words(field)}` });
+    } else variables.set(name, ofConfigMap(configMap && specified.configMaps.get(configMap.name)?.get(configMap.key), configMap?.name ?? ""));
+  }
+  return variables;
+}
+
+function ofConfigMap(value: string | undefined, name: string): Expected {
+  return { pattern: [value], shown: [undefined], source: `the value of ConfigMap ${words(name)}` };
+}
+
+/** Those of which it is known that no later source, whose names are not, can have set them otherwise. */
+function wholeConfigMaps({ container, configMaps }: Specified): Map<string, Expected> {
   const variables = new Map<string, Expected>();
-  for (const { name, value, field } of specified.container.env) {
-    const values = field === undefined ? undefined : fieldValues(specified, field);
-    const pattern = value === undefined ? [values?.length === 1 ? values[0] : undefined] : expand(value, lookup(specified.container, variables));
-    variables.set(name, { pattern, values, source: field === undefined ? "the specification's value" : `the pod's ${words(field)}` });
+  for (const { prefix, configMap } of container.envFrom) {
+    for (const name of variables.keys()) if (name.startsWith(prefix)) variables.delete(name);
+    if (configMap === undefined) continue;
+    for (const [key, value] of configMaps.get(configMap) ?? [])
+      if (NAME.test(`${prefix}${key}`)) variables.set(`${prefix}${key}`, ofConfigMap(value, configMap));
   }
   return variables;
 }
@@ -72,8 +98,9 @@ function fieldValues({ pod, observed }: Specified, field: string): readonly stri
 }
 
 /** What a reference stands for where the variables so far are these. */
-function lookup({ envFrom }: PodContainer, variables: Variables): (name: string) => Pattern | null {
-  return (name) => variables.get(name)?.pattern ?? (envFrom.some((prefix) => name.startsWith(prefix)) || defaults.envNames?.test(name) ? [undefined] : null);
+function lookup({ envFrom }: PodContainer, variables: Variables, which: "pattern" | "shown"): (name: string) => Pattern | null {
+  return (name) =>
+    variables.get(name)?.[which] ?? (envFrom.some(({ prefix }) => name.startsWith(prefix)) || defaults.envNames?.test(name) ? [undefined] : null);
 }
 
 function appraiseVariables({ container, image, observed }: Specified, expected: Variables, report: Report): void {
@@ -95,9 +122,10 @@ function appraiseVariables({ container, image, observed }: Specified, expected: 
       defaults.env.has(name) ||
       defaults.envNames?.test(name) ||
       container.extended ||
-      (container.envFrom.some((prefix) => name.startsWith(prefix)) && !LOADER.test(name));
+      (container.envFrom.some(({ prefix }) => name.startsWith(prefix)) && !LOADER.test(name));
     if (!explained) report("env", name, "absent", "set", `environment variable ${words(name)} is set, which neither image nor pod's specification does`);
   }
+  // Of whole ConfigMaps no variable is optional: what is known of one was there when the pod was made.
   const optional = new Set(container.env.filter((each) => each.optional).map(({ name }) => name));
   for (const name of expected.keys())
     if (!present.has(name) && !optional.has(name))
@@ -106,14 +134,16 @@ function appraiseVariables({ container, image, observed }: Specified, expected: 
 
 function appraiseProcess(specified: Specified, variables: Variables, report: Report): void {
   const { container, image, observed } = specified;
-  const own = (texts: readonly string[]): Pattern[] => texts.map((text) => expand(text, lookup(container, variables)));
-  const literal = (texts: readonly string[]): Pattern[] => texts.map((text) => [text]);
-  const command = container.command.length > 0 ? own(container.command) : literal(image.entrypoint);
-  const args = container.args.length > 0 ? own(container.args) : container.command.length > 0 ? [] : literal(image.cmd);
-  const expected = [...command, ...args];
+  const command = (which: "pattern" | "shown"): Pattern[] => {
+    const own = (texts: readonly string[]): Pattern[] => texts.map((text) => expand(text, lookup(container, variables, which)));
+    const literal = (texts: readonly string[]): Pattern[] => texts.map((text) => [text]);
+    const args = container.args.length > 0 ? own(container.args) : container.command.length > 0 ? [] : literal(image.cmd);
+    return [...(container.command.length > 0 ? own(container.command) : literal(image.entrypoint)), ...args];
+  };
+  const expected = command("pattern");
   if (expected.length !== observed.args.length || !expected.every((pattern, i) => matches(pattern, observed.args[i] ?? ""))) {
     const quoted = (texts: readonly string[]): string => texts.map((text) => JSON.stringify(text)).join(" ");
-    report("args", "", quoted(expected.map(shown)), quoted(observed.args), "runs another command than its pod's specification and image say");
+    report("args", "", quoted(command("shown").map(shown)), quoted(observed.args), "runs another command than its pod's specification and image say");
   }
   const directory = container.workingDirectory || image.workingDirectory || "/";
   if (posix.resolve("/", directory) !== posix.resolve("/", observed.workingDirectory))

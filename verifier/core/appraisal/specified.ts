@@ -1,12 +1,13 @@
 /** What the parts of {@link appraiseSpecification} take and give. */
 import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
-import type { PodContainer, PodRecord } from "../../ports/pod-view.ts";
+import type { PodConfigMaps, PodContainer, PodRecord } from "../../ports/pod-view.ts";
 import { printable } from "../text/printable.ts";
 import type { FindingKind, ReferenceConfig } from "./types.ts";
 
 export interface Specified {
   readonly pod: PodRecord;
   readonly container: PodContainer;
+  readonly configMaps: PodConfigMaps;
   readonly image: ReferenceConfig;
   readonly observed: ContainerConfiguration;
 }

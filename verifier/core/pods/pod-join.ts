@@ -44,7 +44,7 @@ export class PodJoin {
     if (!pod) return undefined;
     const stale = this.#stale(nowMs);
     const known = this.#view.get(pod.uid);
-    const standing = podStanding(pod, nodeName, known, known && this.#view.templateOf(known));
+    const standing = this.#withConfigMaps(podStanding(pod, nodeName, known, known && this.#view.templateOf(known)), id);
     // Time counts only while the view is followed: a pod that was made meanwhile is not in it.
     const sinceMs = standing.kind === "contradicted" && (!stale || before?.told) ? (before?.sinceMs ?? nowMs) : undefined;
     const told = before?.told === true || (sinceMs !== undefined && this.#over(sinceMs, nowMs));
@@ -80,6 +80,12 @@ export class PodJoin {
     const ofPod = this.#ofPod.get(known.uid);
     ofPod?.delete(id);
     if (ofPod?.size === 0) this.#ofPod.delete(known.uid);
+  }
+
+  /** Of a container that the API server has on this node: others read nothing. */
+  #withConfigMaps(standing: PodStanding, id: string): PodStanding {
+    if (standing.kind !== "specified" || !standing.container) return standing;
+    return { ...standing, configMaps: this.#view.configMapsOf(standing.pod, standing.container, id) };
   }
 
   #remember(id: string, known: Known): void {

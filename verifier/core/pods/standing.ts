@@ -1,6 +1,6 @@
 /** What the API server's view of pods says of a container that a node tells of. Pure; the node chose every string of the identity. */
 import type { PodIdentity } from "@hullmark/proto/v1/attestation";
-import type { PodContainer, PodRecord, PodTemplateNames } from "../../ports/pod-view.ts";
+import type { PodConfigMaps, PodContainer, PodRecord, PodTemplateNames } from "../../ports/pod-view.ts";
 
 export type PodStanding =
   /** It stands in a specification. `container` is absent for the sandbox, of which specifications say nothing. */
@@ -9,6 +9,7 @@ export type PodStanding =
       readonly pod: PodRecord;
       readonly container: PodContainer | undefined;
       readonly template: PodTemplateNames;
+      readonly configMaps?: PodConfigMaps;
     }
   | {
       readonly kind: "contradicted";

@@ -126,7 +126,7 @@ kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
   policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }}, teams: true }
 {{- with .Values.verifier.pods }}{{ if .enabled }}
-  pods: { graceSeconds: {{ .graceSeconds | int64 }}, maxAgeSeconds: {{ .maxAgeSeconds | int64 }}, templates: {{ .templates }} }
+  pods: { graceSeconds: {{ .graceSeconds | int64 }}, maxAgeSeconds: {{ .maxAgeSeconds | int64 }}, templates: {{ .templates }}, configMaps: {{ .configMaps }} }
 {{- end }}{{ end }}
   publish:
     namespace: {{ .Release.Namespace }}
