@@ -24,6 +24,7 @@ constexpr size_t kMaxEntries = 65536;
 constexpr size_t kMaxEpochs = 32;
 constexpr size_t kMaxOpens = 32;
 constexpr size_t kMaxAncestors = 5;
+constexpr size_t kMaxCmdlineBytes = 16384;
 
 std::string_view Basename(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
@@ -107,6 +108,12 @@ void Actors::Read(pid_t pid, Entry& entry) {
         entry.entrance = FoundInside(now->container, now->stat.session);
       }
     }
+  } else if (entry.container.empty() && !entry.target.empty() && entry.epochs.size() > 1) {
+    // It ended before it could be looked at; but it was a runtime's, whose exec is for one container alone.
+    entry.located = true;
+    entry.cgroup.clear();
+    const std::string target = entry.target;
+    Enter(pid, entry, target);
   } else {
     // It is ending. What is born in a container stays there; the child that a runtime makes on the host is moved before its exec.
     entry.located = entry.located && !entry.container.empty();
@@ -125,9 +132,20 @@ void Actors::Read(pid_t pid, Entry& entry) {
   entry.comm = std::move(now->stat.comm);
 }
 
+// Only root's word counts, outside of all containers: whatever else is so called may be anybody's.
+std::string Actors::TargetOf(pid_t pid, const Entry& entry) {
+  const auto& exe = entry.epochs.back().run->exe;
+  if (!entry.located || !entry.container.empty() || entry.uid != 0 || !exe) return {};
+  const std::string_view name = Basename(exe->path);
+  if (name != "runc" && name != "crun") return {};
+  const process::ProcessDir dir(pid);
+  return process::ExecTarget(dir ? dir.Read("cmdline", kMaxCmdlineBytes).value_or("") : "");
+}
+
 // A process that was forked outside of the container is found in it: empty where it has left.
 void Actors::Enter(pid_t pid, Entry& entry, const std::string& container) {
   entry.container = container;
+  entry.target.clear();  // where it is is known from now on, also where it leaves again
   entry.entrance = nullptr;
   entry.epochs.back().actor = nullptr;
   if (container.empty()) return;
@@ -198,6 +216,7 @@ void Actors::Forked(const ProcessEvent& event) {
   child.comm = parent->comm;
   child.cgroup = parent->cgroup;
   child.container = parent->container;
+  child.target = parent->target;
   child.entrance = parent->entrance;
   child.uid = parent->uid;
   const auto then = std::find_if(parent->epochs.rbegin(), parent->epochs.rend(), [&](const Epoch& epoch) { return epoch.since_ns <= event.at_ns; });
@@ -239,6 +258,8 @@ std::shared_ptr<const Actor> Actors::Executed(const ProcessEvent& event) {
   entry->epochs.push_back({event.at_ns, std::make_shared<Run>(), nullptr});
   entry->active_ns = event.at_ns;
   Read(event.pid, *entry);
+  // Its children, and what it is executed as on the way, are for the same container.
+  if (entry->target.empty()) entry->target = TargetOf(event.pid, *entry);
   return entry->container.empty() ? nullptr : Tell(event.pid, *entry, entry->epochs.back(), nullptr);
 }
 

@@ -106,6 +106,7 @@ class Actors {
     int64_t active_ns = 0;  // last exec or open
     bool located = false;
     std::string comm, cgroup, container;
+    std::string target;  // the container into which a runtime on the host brings what it, or its children, execute; empty: none is known
     std::optional<uid_t> uid;
     std::shared_ptr<const Entrance> entrance;
     std::vector<Epoch> epochs;  // the first is what it ran before the opens kept here
@@ -122,6 +123,7 @@ class Actors {
   Entry* Find(pid_t pid);
   void Read(pid_t pid, Entry& entry);
   void Enter(pid_t pid, Entry& entry, const std::string& container);
+  static std::string TargetOf(pid_t pid, const Entry& entry);
   std::shared_ptr<const Entrance> FoundInside(const std::string& container, pid_t session);
   void Forked(const ProcessEvent& event);
   std::shared_ptr<const Actor> Executed(const ProcessEvent& event);

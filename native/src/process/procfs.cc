@@ -6,10 +6,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <climits>
 #include <cstdio>
+#include <vector>
 
 namespace hullmark::process {
 
@@ -21,6 +23,8 @@ constexpr uint64_t kExiting = 0x4;             // PF_EXITING
 constexpr size_t kIdDigits = 64;
 constexpr std::array<std::string_view, 6> kPrefixes = {"docker-", "cri-containerd-", "crio-", "libpod-", "containerd-", "nerdctl-"};
 constexpr std::string_view kScope = ".scope";
+// Of runc and crun, before the command, with a value of their own.
+constexpr std::array<std::string_view, 6> kRuntimeOptions = {"--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"};
 
 // The n-th field (from 0) of space-separated text.
 template <typename T>
@@ -154,6 +158,23 @@ NodeCgroups::NodeCgroups() {
 
 NodeCgroups::~NodeCgroups() {
   if (own_) ::setns(own_.get(), CLONE_NEWCGROUP);
+}
+
+std::string ExecTarget(std::string_view cmdline) {
+  std::vector<std::string_view> words;
+  while (!cmdline.empty()) {
+    const size_t end = std::min(cmdline.find('\0'), cmdline.size());
+    words.push_back(cmdline.substr(0, end));
+    cmdline.remove_prefix(std::min(end + 1, cmdline.size()));
+  }
+  size_t at = 1;
+  // A value may be called as a command is.
+  while (at < words.size() && words[at].starts_with('-')) at += std::ranges::find(kRuntimeOptions, words[at]) == kRuntimeOptions.end() ? 1 : 2;
+  if (at >= words.size() || words[at] != "exec") return {};
+  const auto begin = words.begin() + static_cast<ptrdiff_t>(at);
+  // With a file for what is run there are no words of that, which anybody may choose.
+  if (std::find(begin, words.end(), "--process") == words.end()) return {};
+  return std::count_if(begin, words.end(), IsId) == 1 && IsId(words.back()) ? std::string(words.back()) : std::string();
 }
 
 bool ContainerComponent(std::string_view component, std::string_view& id) {

@@ -94,6 +94,10 @@ class NodeCgroups {
   UniqueFd own_;  // to go back to; none: where it was
 };
 
+// The container into which a low-level runtime brings a process, by its own command line (/proc/PID/cmdline), as engines and shims call it:
+// `runc … exec --process FILE … ID`. Empty: it is another command, or it cannot be told which of its words is the container.
+std::string ExecTarget(std::string_view cmdline);
+
 // True for a whole cgroup path component such as `docker-<id>.scope`; `id` is then the container's.
 bool ContainerComponent(std::string_view component, std::string_view& id);
 
