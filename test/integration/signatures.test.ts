@@ -1,38 +1,10 @@
 /** What looks compare, over this machine's own procfs: what is remembered of a process never hides that something moved. */
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmodSync, copyFileSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { openSignatures, type Signatures } from "@hullmark/native";
-import { expect, onTestFinished, test } from "vitest";
-import { compile } from "../e2e/images/programs.ts";
+import { expect, test } from "vitest";
+import { startMapping } from "../fakes/mapping-process.ts";
 import { run, scratch } from "../native/tree-support.ts";
-
-const SOURCE = join(import.meta.dirname, "../fakes/mapping-process.c");
-
-/** A process in a mount namespace of its own, from a copy of its program, whose mappings the test decides. */
-async function started(folder: string) {
-  const program = join(folder, "program");
-  copyFileSync(await compile("mapping-process", readFileSync(SOURCE, "utf8"), []), program);
-  const child: ChildProcessWithoutNullStreams = spawn("unshare", ["--mount", "--propagation", "private", program]);
-  onTestFinished(async () => {
-    child.kill("SIGKILL");
-    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  });
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const pid = child.pid ?? 0;
-  expect((await lines.next()).value).toBe("ready");
-  return {
-    pid,
-    program,
-    child,
-    async does(what: string): Promise<void> {
-      child.stdin.write(`${what}\n`);
-      expect((await lines.next()).value).toBe("done");
-    },
-  };
-}
 
 /** One that remembers, held against one that reads everything each time: what moves for that one moves for it. */
 function watched(pid: number, upper: string, files: readonly (string | number)[], pids: readonly number[] = [pid]) {
@@ -55,7 +27,7 @@ function watched(pid: number, upper: string, files: readonly (string | number)[]
 
 test("a signature is the same while nothing moves, also where the process runs, and another as soon as something does", async () => {
   const folder = scratch();
-  const { pid, program, does } = await started(folder);
+  const { pid, program, does } = await startMapping(folder);
   const [upper, library, hosts] = [join(folder, "upper"), join(folder, "library"), join(folder, "hosts")];
   mkdirSync(join(upper, folder), { recursive: true });
   copyFileSync(program, library);
@@ -112,14 +84,13 @@ test("a signature is the same while nothing moves, also where the process runs, 
 
 test("a process that goes, another that takes its place, and files that cannot be read are looked at in full", async () => {
   const folder = scratch();
-  const [first, second] = [await started(folder), await started(scratch())];
+  const [first, second] = [await startMapping(folder), await startMapping(scratch())];
   const alone = watched(first.pid, "", []);
   const both = watched(first.pid, "", [], [first.pid, second.pid]);
   alone.moved();
   both.moved();
   expect(alone.gone()).toBe(false);
-  second.child.kill("SIGKILL");
-  await once(second.child, "exit");
+  await second.end();
   expect(both.gone()).toBe(true);
   expect(alone.moved()).toBe(false);
   const signatures = openSignatures();
@@ -132,7 +103,6 @@ test("a process that goes, another that takes its place, and files that cannot b
   expect(withFile(join(folder, "link"), 4096)).toBeUndefined();
   run("mkfifo", join(folder, "fifo"));
   expect(withFile(join(folder, "fifo"), 4096)).toBeUndefined();
-  first.child.kill("SIGKILL");
-  await once(first.child, "exit");
+  await first.end();
   expect(alone.gone()).toBe(true);
 });

@@ -3,7 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { containerOf, listProcesses } from "@hullmark/native";
+import { containerOf, openProcessList } from "@hullmark/native";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { STATE_ROOT } from "../../deploy/testbed/paths.ts";
 
@@ -64,7 +64,7 @@ test.each([
 ])("%s", async (_, path) => {
   const pid = await runIn(path);
   expect(containerOf(pid)).toBe(ID);
-  expect(listProcesses()).toContainEqual(expect.objectContaining({ pid, containerId: ID }));
+  expect(openProcessList().now()).toContainEqual(expect.objectContaining({ pid, containerId: ID }));
 });
 
 test.each([
@@ -75,7 +75,11 @@ test.each([
 ])("%s is no container's", async (_, path) => {
   const pid = await runIn(path);
   expect(containerOf(pid)).toBe("");
-  expect(listProcesses().filter((each) => each.pid === pid)).toEqual([]);
+  expect(
+    openProcessList()
+      .now()
+      .filter((each) => each.pid === pid),
+  ).toEqual([]);
 });
 
 test("a process that is not there is in none", () => {
@@ -90,9 +94,9 @@ test("from inside a cgroup namespace, its own processes and others', and who cha
   const script = `
     import { execFileSync } from "node:child_process";
     import { readFileSync } from "node:fs";
-    import { containerOf, FanotifySource, listProcesses } from ${JSON.stringify(join(import.meta.dirname, "../../native/index.ts"))};
+    import { containerOf, FanotifySource, openProcessList } from ${JSON.stringify(join(import.meta.dirname, "../../native/index.ts"))};
     const shown = () => readFileSync("/proc/self/cgroup", "latin1").split("\\n").find((line) => line.startsWith("0::"));
-    const [before, listed, others, after] = [shown(), listProcesses().find(({ pid }) => pid === process.pid)?.containerId, containerOf(${other}), shown()];
+    const [before, listed, others, after] = [shown(), openProcessList().now().find(({ pid }) => pid === process.pid)?.containerId, containerOf(${other}), shown()];
     const source = new FanotifySource({ modify: true }, ({ changes }) => {
       const actor = changes.find(({ path }) => path.toString() === "file")?.actor;
       if (!actor) return;

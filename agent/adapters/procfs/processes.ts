@@ -1,6 +1,6 @@
 /** Which processes belong to which container, by the cgroup that the runtime put them in. One scan serves every container for a moment. */
 import { readFile } from "node:fs/promises";
-import { listProcesses } from "@hullmark/native";
+import { type ListedProcess, openProcessList } from "@hullmark/native";
 import { parentPid } from "../../core/process-stat.ts";
 
 /** One scan does for a look at every container. */
@@ -9,6 +9,7 @@ const FRESH_MS = 1_000;
 const LEAST_MS = 250;
 
 interface Scan {
+  readonly of: readonly ListedProcess[];
   readonly byContainer: ReadonlyMap<string, readonly number[]>;
   /** Processes outside every container's cgroup, by mount namespace (the host's own are not listed). */
   readonly strayByMountNamespace: ReadonlyMap<number, readonly number[]>;
@@ -16,6 +17,7 @@ interface Scan {
 }
 
 export class ProcessTable {
+  readonly #processes = openProcessList();
   #scannedMs = Number.NEGATIVE_INFINITY;
   #scan: Scan | undefined;
   #outdated = false;
@@ -30,7 +32,8 @@ export class ProcessTable {
     const nowMs = performance.now();
     if (!this.#scan || nowMs - this.#scannedMs > (this.#outdated ? LEAST_MS : FRESH_MS)) {
       this.#outdated = false;
-      this.#scan = read();
+      const list = this.#processes.now();
+      if (this.#scan?.of !== list) this.#scan = grouped(list);
       this.#scannedMs = nowMs;
     }
     const { byContainer, strayByMountNamespace, mountNamespace } = this.#scan;
@@ -39,16 +42,15 @@ export class ProcessTable {
   }
 }
 
-function read(): Scan {
+function grouped(list: readonly ListedProcess[]): Scan {
   const byContainer = new Map<string, number[]>();
   const strayByMountNamespace = new Map<number, number[]>();
-  const list = listProcesses();
   const namespaces = new Map(list.map(({ pid, mountNamespace }) => [pid, mountNamespace]));
   for (const { pid, containerId, mountNamespace } of list) {
     if (containerId !== "") group(byContainer, containerId, pid);
     else group(strayByMountNamespace, mountNamespace, pid);
   }
-  return { byContainer, strayByMountNamespace, mountNamespace: namespaces };
+  return { of: list, byContainer, strayByMountNamespace, mountNamespace: namespaces };
 }
 
 function group<K>(groups: Map<K, number[]>, key: K, pid: number): void {

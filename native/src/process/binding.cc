@@ -10,24 +10,6 @@ namespace hullmark::process {
 
 namespace {
 
-Napi::Value List(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  try {
-    const auto list = ListProcesses();
-    Napi::Array array = Napi::Array::New(env, list.size());
-    for (uint32_t i = 0; i < list.size(); i++) {
-      Napi::Object object = Napi::Object::New(env);
-      object.Set("pid", Napi::Number::New(env, list[i].pid));
-      object.Set("containerId", Napi::String::New(env, list[i].container));
-      object.Set("mountNamespace", Napi::Number::New(env, static_cast<double>(list[i].mount_namespace)));
-      array.Set(i, object);
-    }
-    return array;
-  } catch (const Error& error) {
-    throw ToJsError(env, error);
-  }
-}
-
 Napi::Value Container(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (pid)");
   return Napi::String::New(info.Env(), ContainerOf(info[0].As<Napi::Number>().Int32Value()));
@@ -38,6 +20,35 @@ Napi::Value Root(const Napi::CallbackInfo& info) {
   const auto root = RootOf(info[0].As<Napi::Number>().Int32Value());
   return root ? Napi::String::New(info.Env(), *root) : info.Env().Undefined();
 }
+
+class ProcessesBinding : public Napi::ObjectWrap<ProcessesBinding> {
+ public:
+  static Napi::Function Define(Napi::Env env) { return DefineClass(env, "Processes", {InstanceMethod("list", &ProcessesBinding::List)}); }
+  explicit ProcessesBinding(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ProcessesBinding>(info) {}
+
+ private:
+  // list() → {pid, containerId, mountNamespace}[], undefined: as the last time
+  Napi::Value List(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    try {
+      const auto& list = processes_.List();
+      if (processes_.same()) return env.Undefined();
+      Napi::Array array = Napi::Array::New(env, list.size());
+      for (uint32_t i = 0; i < list.size(); i++) {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("pid", Napi::Number::New(env, list[i].pid));
+        object.Set("containerId", Napi::String::New(env, list[i].container));
+        object.Set("mountNamespace", Napi::Number::New(env, static_cast<double>(list[i].mount_namespace)));
+        array.Set(i, object);
+      }
+      return array;
+    } catch (const Error& error) {
+      throw ToJsError(env, error);
+    }
+  }
+
+  Processes processes_;
+};
 
 // One for each inspector: what it remembers goes with it.
 class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
@@ -79,8 +90,8 @@ class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
 }  // namespace
 
 void Init(Napi::Env env, Napi::Object exports) {
-  exports.Set("listProcesses", Napi::Function::New(env, List, "listProcesses"));
   exports.Set("containerOf", Napi::Function::New(env, Container, "containerOf"));
+  exports.Set("Processes", ProcessesBinding::Define(env));
   exports.Set("processRoot", Napi::Function::New(env, Root, "processRoot"));
   exports.Set("Signatures", SignaturesBinding::Define(env));
 }

@@ -54,10 +54,19 @@ bool StatKnown(int directory, const char* name, struct stat* st) {
   return true;
 }
 
+namespace {
+
+struct ProcessPath {
+  explicit ProcessPath(pid_t pid) { std::snprintf(text, sizeof text, "/proc/%d", pid); }
+  char text[32];
+};
+
+}  // namespace
+
+bool StatProcess(pid_t pid, struct stat* st) { return ::stat(ProcessPath(pid).text, st) == 0; }
+
 ProcessDir::ProcessDir(pid_t pid) {
-  char path[32];
-  std::snprintf(path, sizeof path, "/proc/%d", pid);
-  fd_.reset(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  fd_.reset(::open(ProcessPath(pid).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 std::optional<std::string> ProcessDir::Read(const char* name, size_t limit) const {

@@ -18,6 +18,9 @@ constexpr size_t kMaxCgroupBytes = 16384;  // of /proc/PID/cgroup: 14 lines of a
 // links followed; "" is `directory` itself. False: errno says why.
 bool StatKnown(int directory, const char* name, struct stat* st);
 
+// Its directory in /proc: the kernel gives each process an inode of its own there.
+bool StatProcess(pid_t pid, struct stat* st);
+
 // The program that a process runs, as /proc/PID/exe tells it.
 struct Executable {
   // As seen in the process's own mount namespace; raw bytes, without the kernel's " (deleted)".

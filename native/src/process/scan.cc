@@ -31,7 +31,7 @@ std::string ContainerOf(pid_t pid) {
   return ParseCgroup((dir ? dir.Read("cgroup", kMaxCgroupBytes) : std::nullopt).value_or("")).container;
 }
 
-std::vector<Listed> ListProcesses() {
+const std::vector<Listed>& Processes::List() {
   DIR* proc = ::opendir("/proc");
   if (!proc) throw Error::System("opendir");
   std::vector<pid_t> pids;
@@ -44,16 +44,36 @@ std::vector<Listed> ListProcesses() {
   std::sort(pids.begin(), pids.end());
   const NodeCgroups view;
   const std::array<uint64_t, 2> own = {MountNamespace(ProcessDir(::getpid())), MountNamespace(ProcessDir(1))};
+  round_++;
   std::vector<Listed> list;
   for (const pid_t pid : pids) {
-    const ProcessDir dir(pid);
-    if (!dir) continue;
-    Listed listed{.pid = pid, .mount_namespace = MountNamespace(dir)};
-    if (const auto text = dir.Read("cgroup", kMaxCgroupBytes)) listed.container = ParseCgroup(*text).container;
+    struct stat st;
+    if (!StatProcess(pid, &st)) continue;
+    // Before anything else is read: who runs meanwhile is read again the next time.
+    const int64_t ran_ns = clock_.Of(pid);
+    Known& known = known_[pid];
+    if (ran_ns < 0 || known.inode != st.st_ino || known.ran_ns != ran_ns) {
+      known = {.inode = st.st_ino, .ran_ns = ran_ns};
+      Read(pid, known);
+    }
+    known.round = round_;
+    const Listed& listed = known.listed;
     const bool elsewhere = listed.mount_namespace != 0 && std::find(own.begin(), own.end(), listed.mount_namespace) == own.end();
-    if (elsewhere || !listed.container.empty()) list.push_back(std::move(listed));
+    if (elsewhere || !listed.container.empty()) list.push_back(listed);
   }
-  return list;
+  std::erase_if(known_, [this](const auto& each) { return each.second.round != round_; });
+  same_ = list == list_;
+  list_ = std::move(list);
+  return list_;
+}
+
+void Processes::Read(pid_t pid, Known& known) const {
+  known.listed = {.pid = pid};
+  const ProcessDir dir(pid);
+  if (!dir) return;
+  known.listed.mount_namespace = MountNamespace(dir);
+  if (const auto text = dir.Read("cgroup", kMaxCgroupBytes)) known.listed.container = ParseCgroup(*text).container;
+  else known.ran_ns = -1;
 }
 
 std::optional<std::string> RootOf(pid_t pid) {

@@ -8,8 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
-#include <ctime>
 #include <type_traits>
 
 namespace hullmark::process {
@@ -22,7 +20,6 @@ constexpr size_t kMaxFiles = 512;
 // The workload decides how many processes there are, and how long the paths of their files. Beyond it everything is forgotten, and read again.
 constexpr size_t kMaxKnown = 16384;
 constexpr size_t kMaxKnownBytes = 4 * 1024 * 1024;
-constexpr int kReadings = 16;
 constexpr std::string_view kDeleted = " (deleted)";
 
 template <typename T>
@@ -71,29 +68,12 @@ std::string_view FileOf(std::string_view line) {
   return file.find('/') == std::string_view::npos ? std::string_view() : file;
 }
 
-// Clock of a process with all its threads (clock_getcpuclockid(3)): for how long they ran, in nanoseconds. No thread runs without it.
-clockid_t ClockOf(pid_t pid) { return static_cast<clockid_t>((~static_cast<unsigned>(pid) << 3) | 2); }
-
-// Whether the clocks tell of the shortest run, and are those of the processes that /proc shows: neither is so on every machine.
-bool AreRunsCounted() {
-  char self[32];
-  const ssize_t size = ::readlink("/proc/self", self, sizeof self - 1);
-  if (size <= 0) return false;
-  self[size] = '\0';
-  if (std::strtol(self, nullptr, 10) != ::getpid()) return false;
-  timespec before{}, now{};
-  if (::clock_gettime(ClockOf(::getpid()), &before) != 0) return false;
-  for (int i = 0; i < kReadings; i++, before = now)
-    if (::clock_gettime(ClockOf(::getpid()), &now) != 0 || (now.tv_sec == before.tv_sec && now.tv_nsec == before.tv_nsec)) return false;
-  return true;
-}
-
 // Relative: the leading slash would leave the container's root.
 std::string Relative(std::string_view path) { return std::string(path.substr(std::min(path.find_first_not_of('/'), path.size()))); }
 
 }  // namespace
 
-Signatures::Signatures() : buffer_(new char[kMaxMapsBytes]), counted_(AreRunsCounted()) {}
+Signatures::Signatures() : buffer_(new char[kMaxMapsBytes]) {}
 
 Signatures::View::View(pid_t pid, const std::string& upper_path) : has_upper(!upper_path.empty()) {
   const ProcessDir dir(pid);
@@ -139,11 +119,10 @@ bool Signatures::Append(tree::Sha256& to, pid_t pid, const View& view) {
 }
 
 const Signatures::Known* Signatures::Current(pid_t pid) {
-  const ProcessDir dir(pid);
   struct stat st;
-  if (!dir || ::fstat(dir.fd(), &st) != 0) return nullptr;
+  if (!StatProcess(pid, &st)) return nullptr;
   // Before anything else is read: who runs meanwhile is read again the next time.
-  const int64_t ran_ns = RanNs(pid);
+  const int64_t ran_ns = clock_.Of(pid);
   const auto found = known_.find(pid);
   if (found != known_.end()) {
     if (ran_ns >= 0 && found->second.inode == st.st_ino && found->second.ran_ns == ran_ns) return &found->second;
@@ -151,7 +130,8 @@ const Signatures::Known* Signatures::Current(pid_t pid) {
     known_.erase(found);
   }
   Known known{.inode = st.st_ino, .ran_ns = ran_ns};
-  if (!ReadOwn(dir, known)) return nullptr;
+  const ProcessDir dir(pid);
+  if (!dir || ::fstat(dir.fd(), &st) != 0 || st.st_ino != known.inode || !ReadOwn(dir, known)) return nullptr;
   if (known_.size() >= kMaxKnown || known_bytes_ + known.bytes > kMaxKnownBytes) {
     known_.clear();
     known_bytes_ = 0;
@@ -229,12 +209,6 @@ std::optional<std::string_view> Signatures::Read(int directory, const char* name
     size += static_cast<size_t>(got);
     if (size == limit) return std::nullopt;
   }
-}
-
-int64_t Signatures::RanNs(pid_t pid) const {
-  timespec ran;
-  if (!counted_ || ::clock_gettime(ClockOf(pid), &ran) != 0) return -1;
-  return int64_t{ran.tv_sec} * 1'000'000'000 + ran.tv_nsec;
 }
 
 }  // namespace hullmark::process

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "process/procfs.h"
+#include "process/run_clock.h"
 #include "tree/sha256.h"
 
 namespace hullmark::process {
@@ -66,10 +67,9 @@ class Signatures {
   bool ReadOwn(const ProcessDir& dir, Known& known);
   bool AppendFile(tree::Sha256& to, const SmallFile& file);
   std::optional<std::string_view> Read(int directory, const char* name, size_t limit);
-  int64_t RanNs(pid_t pid) const;  // -1: not known
 
   std::unique_ptr<char[]> buffer_;
-  bool counted_;
+  RunClock clock_;
   std::unordered_map<pid_t, Known> known_;
   size_t known_bytes_ = 0;
 };
