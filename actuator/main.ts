@@ -59,7 +59,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   const lease = leaseOf(config, log, passing);
   if (lease && !(await lease.acquire(signal))) return;
   const ledger = new FileLedger(config.stateDirectory, Date.now());
-  const captures = openCaptures(config);
+  const captures = openCaptures(config, passing);
   let link = new VerifierLink(config.verifier.address, first);
   /** They are renewed while it runs: by whoever asks for them again, or by the cluster. */
   const reread = (): Credentials => {
@@ -206,12 +206,12 @@ function purgesOf({ purge, docker, limits }: ActuatorConfig, captures: CaptureFi
   return new PurgeHands({ engine, layers: new DockerLayers({ socketPath: docker.socket }), captures, limits: local });
 }
 
-function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {
+function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig, passing: (point: ActuatorFailpoint) => void): CaptureFiles | undefined {
   if (capture.recipients.length === 0) return undefined;
   const filesOf = (containerId: string) => new EngineFiles(docker.socket, containerId);
   const { recipients, ...limits } = capture;
   const own = { directory: join(stateDirectory, "captures"), seal: sealTo(recipients), filesOf, processes: processesApart(ownProgram(), "/proc") };
-  return new CaptureFiles({ ...limits, ...own, nowMs: () => Date.now() });
+  return new CaptureFiles({ ...limits, ...own, nowMs: () => Date.now(), passing });
 }
 
 async function main(args: readonly string[]): Promise<number> {

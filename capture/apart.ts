@@ -90,7 +90,9 @@ function run([file = "", ...args]: Program, input: Buffer | undefined, { timeout
   return new Promise((resolve, reject) => {
     const child = execFile(file, args, { maxBuffer, encoding: "buffer", killSignal: "SIGKILL" }, (error, output, problem) => {
       clearTimeout(timer);
-      if (error) reject(new Error(problem.toString("utf8").trim().slice(0, 300) || error.message, { cause: error }));
+      // Its arguments are no news to anybody.
+      const ended = error?.signal ? `its process was ended by ${error.signal}` : `its process ended with ${error?.code ?? "no code"}`;
+      if (error) reject(new Error(problem.toString("utf8").trim().slice(0, 300) || ended, { cause: error }));
       else resolve(output);
     });
     const timer = setTimeout(() => {

@@ -38,6 +38,11 @@ const HOUR_MS = 3_600_000;
 const PART_BYTES = 262_144;
 /** Action, what it was taken for, changed paths and processes that are in it: all that is told of one is there from the moment that it is. */
 const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(?:\.(\d{1,7})f(\d{1,7})p)?(\.partial)?\.age$/;
+/** Written and renamed in one go: whatever else is seen of it was left by a process that ended. */
+const HALF_WRITTEN = ".new";
+const ATTEMPTS = ".attempts";
+/** Longer than anybody asks again for the same. */
+const ATTEMPTS_MS = HOUR_MS;
 const UNFINISHED = /^[0-9a-f]{32}\.(?:attempts|new)$/;
 const compress = promisify(gzip);
 
@@ -73,13 +78,13 @@ export class CaptureFiles implements Captures, KeptCaptures {
     return undefined;
   }
 
-  /** Removes what was kept for long enough, and what a crash left half-done; what others keep there stays. @throws the system's error for what cannot be removed, when the rest is */
+  /** Removes what was kept for long enough, and what a process that ended meanwhile left half-written; what others keep there stays. @throws the system's error for what cannot be removed, when the rest is */
   expire(): void {
-    const beforeMs = this.#options.nowMs() - this.#options.keepHours * HOUR_MS;
+    const nowMs = this.#options.nowMs();
     const failures: unknown[] = [];
     for (const { path, mtimeMs } of this.#own()) {
       try {
-        if (mtimeMs < beforeMs) rmSync(path, { force: true });
+        if (nowMs - mtimeMs > this.#lifetimeMs(path)) rmSync(path, { force: true });
       } catch (error) {
         failures.push(error);
       }
@@ -87,26 +92,41 @@ export class CaptureFiles implements Captures, KeptCaptures {
     if (failures.length > 0) throw failures[0];
   }
 
+  #lifetimeMs(path: string): number {
+    if (path.endsWith(HALF_WRITTEN)) return Number.NEGATIVE_INFINITY;
+    return path.endsWith(ATTEMPTS) ? ATTEMPTS_MS : this.#options.keepHours * HOUR_MS;
+  }
+
   async #take(subject: CaptureSubject): Promise<Capture> {
-    const { directory, maxBytes, filesOf, processes, nowMs, seal, passing = () => {} } = this.#options;
+    const { directory, maxBytes, filesOf } = this.#options;
     const kept = this.#own().reduce((sum, { size }) => sum + size, 0);
     if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
     const changed = filesOf(subject.containerId);
     // A container may be made so that looking at it kills who looks: it is contained all the same.
-    const attempts = join(directory, `${subject.intentId}.attempts`);
+    const attempts = join(directory, `${subject.intentId}${ATTEMPTS}`);
+    const halfWritten = join(directory, `${subject.intentId}${HALF_WRITTEN}`);
     writeDurably(attempts, Buffer.from("."), constants.O_APPEND);
     if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the process ended each time`);
+    try {
+      return await this.#keep(subject, changed, halfWritten);
+    } finally {
+      // What failed without the end of this process may be tried again, and leaves nothing.
+      rmSync(halfWritten, { force: true });
+      rmSync(attempts, { force: true });
+    }
+  }
+
+  async #keep(subject: CaptureSubject, changed: ChangedFiles, halfWritten: string): Promise<Capture> {
+    const { directory, processes, nowMs, seal, passing = () => {} } = this.#options;
     passing("capture-begun");
     const collected = await collect(subject, { files: changed, processes }, this.#options, nowMs());
     const sealed = await seal(await compress(await archive(collected.files)));
-    const temporary = join(directory, `${subject.intentId}.new`);
-    writeDurably(temporary, sealed, constants.O_TRUNC);
+    writeDurably(halfWritten, sealed, constants.O_TRUNC);
     passing("capture-sealed");
     const path = join(directory, nameOf(subject, collected));
-    renameSync(temporary, path);
+    renameSync(halfWritten, path);
     sync(directory);
     passing("capture-kept");
-    rmSync(attempts);
     return { ...captureOf(sealed, { complete: collected.complete, ...collected.counts }), expiresAtMs: this.#endOf(path) };
   }
 

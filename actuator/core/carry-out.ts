@@ -3,7 +3,7 @@
  * Nothing that runs is taken away before what replaces it was made.
  */
 
-import { CaptureError, type Captures } from "@hullmark/capture/capture";
+import { CAPTURE_FAILPOINTS, CaptureError, type Captures } from "@hullmark/capture/capture";
 import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
@@ -37,6 +37,7 @@ export const PURGE_FAILPOINTS = ["checked", "remembered", "captured", "without-r
 /** All there are, by what is done. */
 export const FAILPOINTS = {
   containers: ACTUATOR_FAILPOINTS,
+  captures: CAPTURE_FAILPOINTS,
   networks: ISOLATION_FAILPOINTS,
   fences: FENCE_FAILPOINTS,
   pods: CLUSTER_FAILPOINTS,
@@ -62,9 +63,11 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   const capture = await captures?.take(entry).catch(ignoreUncaptured);
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
-  if (captures?.required) return { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture" };
+  const captureProblem = capture.message.slice(0, MAX_DETAIL_CHARS);
+  if (captures?.required) return { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture", captureProblem };
   const settled = await contain(entry, engine, passing);
-  return { ...settled, detail: `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS) };
+  const detail = `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS);
+  return { ...settled, detail, captureProblem };
 }
 
 function ignoreUncaptured(error: unknown): CaptureError {

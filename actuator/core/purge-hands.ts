@@ -22,6 +22,12 @@ export interface PurgeServices {
   readonly limits: PurgeLimits;
 }
 
+/** The first capture of several, and of the first that there is none of: of what, and why. */
+interface Taken {
+  capture?: Capture | undefined;
+  captureProblem?: string | undefined;
+}
+
 type Passing = (point: ActuatorFailpoint) => void;
 
 const NO_RESTART = { name: "", maximumRetryCount: 0 };
@@ -61,29 +67,30 @@ export class PurgeHands implements Hands {
   }
 
   async #purge(entry: LedgerEntry, passing: Passing): Promise<Settled> {
-    const { layers } = this.#services;
+    const { layers, captures } = this.#services;
     const { purge, owners = [], layerDirectory } = entry;
     if (!purge) return failed("engine", "the ledger names no layer");
-    let capture: Capture | undefined;
+    const taken: Taken = {};
     for (let pass = 0; pass < MAX_PASSES; pass++) {
       const standing = await layers.standing(purge, layerDirectory);
       if (standing.images.length === 0 && standing.containers.length === 0) break;
       const refused = await this.#refuse({ purge, owners }, standing);
-      if (refused) return failed(refused.reason, `not all of it is gone: ${refused.detail}`, capture);
+      if (refused) return failed(refused.reason, `not all of it is gone: ${refused.detail}`, taken);
       for (const container of standing.containers) {
-        const taken = await this.#capture(entry, container);
-        if (typeof taken === "string") return failed("capture", `nothing was captured of ${container.name}: ${taken}`, capture);
-        capture ??= taken;
+        const told = await this.#capture(entry, container);
+        taken.capture ??= told?.capture;
+        taken.captureProblem ??= told?.captureProblem;
+        if (told?.captureProblem !== undefined && captures?.required) return failed("capture", `nothing was captured of ${told.captureProblem}`, taken);
       }
       passing("captured");
       await this.#remove(standing, passing);
     }
     const left = await layers.standing(purge, layerDirectory);
     const names = [...left.containers, ...left.images].map(({ name }) => name);
-    if (names.length > 0) return failed("containment-failed", `still there: ${names.join(", ")}`, capture);
+    if (names.length > 0) return failed("containment-failed", `still there: ${names.join(", ")}`, taken);
     if (layerDirectory !== undefined && (await layers.hasDirectory(layerDirectory)))
-      return failed("containment-failed", "nothing that the engine tells of stands on the layer, and its directory is still there", capture);
-    return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "", capture };
+      return failed("containment-failed", "nothing that the engine tells of stands on the layer, and its directory is still there", taken);
+    return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "", ...taken };
   }
 
   async #remove({ containers, images }: Standing, passing: Passing): Promise<void> {
@@ -102,16 +109,17 @@ export class PurgeHands implements Hands {
     }
   }
 
-  /** @returns why not, where nothing may be done without; undefined: none was taken */
-  async #capture({ intentId, actionId }: LedgerEntry, { id, name }: EngineContainer): Promise<Capture | string | undefined> {
+  /** @returns undefined: nothing is captured here */
+  async #capture({ intentId, actionId }: LedgerEntry, { id, name }: EngineContainer): Promise<Taken | undefined> {
     const { captures } = this.#services;
+    if (!captures) return undefined;
     // Several are taken for one intent.
     const own = createHash("sha256").update(`${intentId} ${id}`).digest("hex").slice(0, 32);
     try {
-      return await captures?.take({ intentId: own, actionId, containerId: id, name });
+      return { capture: await captures.take({ intentId: own, actionId, containerId: id, name }) };
     } catch (error) {
       if (!(error instanceof CaptureError)) throw error;
-      return captures?.required ? error.message : undefined;
+      return { captureProblem: `${name}: ${error.message}`.slice(0, MAX_DETAIL_CHARS) };
     }
   }
 
@@ -126,6 +134,6 @@ export class PurgeHands implements Hands {
   }
 }
 
-function failed(reason: string, detail: string, capture?: Capture): Settled {
-  return { outcome: Outcome.FAILED, reason, detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", capture };
+function failed(reason: string, detail: string, taken: Taken = {}): Settled {
+  return { outcome: Outcome.FAILED, reason, detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", ...taken };
 }

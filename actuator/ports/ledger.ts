@@ -51,6 +51,8 @@ export interface Settled {
   readonly detail: string;
   readonly newContainerId: string;
   readonly capture?: Capture | undefined;
+  /** Why something was not captured that should have been, for people; undefined: all that should was. */
+  readonly captureProblem?: string | undefined;
   /** Of an action on a node: what it put on or took away, also where it failed after that. */
   readonly marks?: readonly NodeMark[] | undefined;
 }

@@ -53,6 +53,7 @@ function view(action: Action) {
           }
         : null,
       captureMissed: action.captureMissed || null,
+      captureMissedAt: isoTime(action.captureMissedAt),
       captureProblem: action.captureProblem || null,
       logIndex: Number(action.logIndex),
     },

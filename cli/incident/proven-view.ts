@@ -93,7 +93,10 @@ function happened({ type, fields }: ProvenEntry): { readonly what: string; reado
   const joined = (...parts: readonly string[]): string => parts.filter((each) => each !== "").join(": ");
   if (type === "drift") return { what: fields["step"] === 1 ? "found" : word("state"), detail: word("summary") };
   if (type === "acknowledgement") return { what: "acknowledged", detail: word("reason") };
-  if (type === "action") return { what: word("state"), detail: joined(word("rule") ? `${word("kind")} (rule ${word("rule")})` : word("kind"), word("reason")) };
+  if (type === "action") {
+    const missed = word("captureMissed") && `capture missed: ${joined(word("captureMissed"), word("captureProblem"))}`;
+    return { what: word("state"), detail: joined(word("rule") ? `${word("kind")} (rule ${word("rule")})` : word("kind"), word("reason"), missed) };
+  }
   if (word("action") === "incident-assigned") return { what: "assigned", detail: joined(`to ${word("owner") || "nobody"}`, word("reason")) };
   return { what: DECIDED[word("action")] ?? word("action"), detail: joined(word("exception"), word("reason")) };
 }

@@ -74,12 +74,10 @@ function eventsOf({ drift, actions, exceptions }: Told): TimelineEvent[] {
     add(toMs(action.createdAt), "action", { actionId: action.id, detail: word });
     for (const { by, at } of action.approvals) add(toMs(at), "approved", { actionId: action.id, by });
     const captured = captureWords(action);
-    // What a host captures is told with the action's end; what did not come is known when it is issued without.
+    // What a host captures is told with the action's end; that nothing came was known, at the latest, when it was issued without.
+    const withoutAt = action.captureMissedAt ?? action.issuedAt ?? action.settledAt;
     if (captured !== undefined)
-      add(toMs(action.capture?.toldAt ?? (action.capture ? action.settledAt : (action.issuedAt ?? action.settledAt))), "captured", {
-        actionId: action.id,
-        detail: captured,
-      });
+      add(toMs(action.capture ? (action.capture.toldAt ?? action.settledAt) : withoutAt), "captured", { actionId: action.id, detail: captured });
     add(toMs(action.issuedAt), "issued", { actionId: action.id });
     const detail = `${actionStateWord(action.state)}${action.reason ? `: ${action.reason}` : ""}`;
     add(toMs(action.settledAt), "settled", { actionId: action.id, by: action.deniedBy || null, detail, logIndex: Number(action.logIndex) });

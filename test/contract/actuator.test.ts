@@ -27,7 +27,7 @@ let directory: string;
 let ledger: FileLedger;
 let engine: FakeEngine;
 let nowMs: number;
-let reports: { id: string; outcome: Outcome; reason: string; detail: string }[];
+let reports: { id: string; outcome: Outcome; reason: string; detail: string; captureProblem?: string | undefined }[];
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-actuator-"));
@@ -45,7 +45,7 @@ function actuator(limits: LocalLimits = LIMITS, captures?: Captures): Actuator {
   return new Actuator({
     ...{ identity: { nodeId: NODE, region: REGION }, hands: new HostHands({ limits, engine, captures }), ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
-    report: async (id, { outcome, reason, detail }) => void reports.push({ id, outcome, reason, detail }),
+    report: async (id, { outcome, reason, detail, captureProblem }) => void reports.push({ id, outcome, reason, detail, captureProblem }),
     nowMs: () => nowMs,
     passing: () => {},
     told: () => {},
@@ -422,8 +422,8 @@ describe("what is captured first", () => {
     await actuator(LIMITS, of(false, take)).offer(intent(shop.id));
     expect(engine.containers.get(shop.id)).toMatchObject({ running: false });
     expect(reports).toMatchObject([
-      { outcome: Outcome.FAILED, reason: "capture", detail: "nothing was captured: no room; left as it was found" },
-      { outcome: Outcome.DONE, reason: "", detail: "nothing was captured: no room" },
+      { outcome: Outcome.FAILED, reason: "capture", detail: "nothing was captured: no room; left as it was found", captureProblem: "no room" },
+      { outcome: Outcome.DONE, reason: "", detail: "nothing was captured: no room", captureProblem: "no room" },
     ]);
   });
 

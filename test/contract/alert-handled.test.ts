@@ -75,12 +75,25 @@ const row = (state: ActionState, more: Partial<ActionRow> = {}): ActionRow => ({
 });
 const CAPTURE = { digest: "sha256:00", bytes: 1, complete: true };
 const MISSED = { code: "not-answered", problem: "" };
+const REFUSED = { code: "not-taken", problem: "no room\x1b" };
 
 test.each([
   [ActionState.AWAITING, {}, "Waits  for a yes to recreate cart on w-0 (0 of 1) · hullmark action approve A-1"],
   [ActionState.DONE, { settledAtMs: T0 + 2900, capture: CAPTURE }, "Done   cart on w-0 recreated 14:13:22Z (A-1), captured before"],
   [ActionState.DONE, { settledAtMs: T0, capture: { ...CAPTURE, complete: false } }, "Done   cart on w-0 recreated 14:13:20Z (A-1), captured before in part"],
   [ActionState.DONE, { settledAtMs: T0, captureMissed: MISSED }, "Done   cart on w-0 recreated 14:13:20Z (A-1), nothing captured before: not-answered"],
+  [
+    ActionState.ISSUED,
+    { issuedAtMs: T0, captureMissed: REFUSED },
+    "Doing  recreate cart on w-0, since 14:13:20Z (A-1), nothing captured before: not-taken (no room\\x1b)",
+  ],
+  [ActionState.CAPTURING, {}, "Doing  recreate cart on w-0, once its node has captured it, since 14:13:20Z (A-1)"],
+  [ActionState.CAPTURING, { captureMissed: MISSED }, "Held   back: to recreate cart on w-0, nothing captured before: not-answered (A-1) · hullmark action ls"],
+  [
+    ActionState.FAILED,
+    { reason: "capture", captureMissed: REFUSED },
+    "Failed to recreate cart on w-0: capture, nothing captured before: not-taken (no room\\x1b) · hullmark action show A-1",
+  ],
   [ActionState.FAILED, { reason: "capture\n" }, "Failed to recreate cart on w-0: capture\\x0a · hullmark action show A-1"],
   [ActionState.REFUSED, { reason: "protected" }, "Failed to recreate cart on w-0: protected · hullmark action show A-1"],
   [ActionState.EXPIRED, {}, "Failed to recreate cart on w-0: nobody reported in time · hullmark action show A-1"],

@@ -281,6 +281,38 @@ test("whoever is killed by looking stops looking, and there is an end to the roo
   expect(await subject.take(SUBJECT)).toMatchObject({ complete: true });
 });
 
+test.each<[string, Partial<CaptureOptions>]>([
+  ["it could not be sealed", { seal: () => Promise.reject(new Error("it could not be sealed: its process was ended by SIGKILL")) }],
+  // The file system is full: what of it was written is no capture.
+  [
+    "ENOSPC",
+    {
+      passing: (point) => {
+        if (point === "capture-sealed") throw new Error("ENOSPC: no space left on device");
+      },
+    },
+  ],
+])("what fails (%s) leaves nothing half-written, says why, and may be tried again however often", async (why, more) => {
+  for (let i = 0; i <= MAX_ATTEMPTS; i++) {
+    await expect(captures(more).take(SUBJECT)).rejects.toThrow(why);
+    expect(kept()).toEqual([]);
+  }
+  expect(await captures().take(SUBJECT)).toMatchObject({ complete: true });
+  expect(kept()).toHaveLength(1);
+});
+
+test("what a process that was killed left half-written is gone with the next look, and that it was tried is forgotten an hour later", () => {
+  const subject = captures();
+  const [halfWritten, attempts] = [`${"2".repeat(32)}.new`, `${"3".repeat(32)}.attempts`];
+  for (const name of [halfWritten, attempts]) writeFileSync(join(home, "captures", name), ".");
+  subject.expire();
+  expect(kept()).toEqual([attempts]);
+  const hourAgo = new Date(Date.now() - 3_601_000);
+  utimesSync(join(home, "captures", attempts), hourAgo, hourAgo);
+  subject.expire();
+  expect(kept()).toEqual([]);
+});
+
 test("what others keep beside captures stays, and a capture that someone removes meanwhile is none", async () => {
   const subject = captures();
   const ours = [`A-0000.${"2".repeat(32)}.partial.age`, `${"2".repeat(32)}.attempts`, `${"3".repeat(32)}.new`];

@@ -118,6 +118,13 @@ test("whoever looks at processes may not come back: that is ended, the files are
   expect((await opened()).index.problems).toEqual(["processes: it took too long"]);
 });
 
+test("whoever seals may be killed, as for its memory: that is said, without its arguments, and nothing of it is kept", async () => {
+  const seal = sealApart([process.execPath, "--eval", "process.kill(process.pid, 'SIGKILL')", "--"], [recipient]);
+  await expect(seal(Buffer.from("x"))).rejects.toThrow(/^it could not be sealed: its process was ended by SIGKILL$/);
+  const silent = sealApart([process.execPath, "--eval", "process.exit(7)", "--"], [recipient]);
+  await expect(silent(Buffer.from("x"))).rejects.toThrow(/^it could not be sealed: its process ended with 7$/);
+});
+
 test("where layers are not told apart the processes are kept, and it says so", async () => {
   expect(await captured(2 ** 20, "none")).toMatchObject({ complete: false, files: 0 });
   const { files, index } = await opened();

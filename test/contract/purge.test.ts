@@ -31,7 +31,7 @@ let ledger: FileLedger;
 let engine: FakeEngine;
 let layers: FakeLayers;
 let nowMs: number;
-let reports: { outcome: Outcome; reason: string; detail: string }[];
+let reports: { outcome: Outcome; reason: string; detail: string; captureProblem?: string | undefined }[];
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-purge-"));
@@ -54,7 +54,7 @@ function actuator(purges: boolean | Captures = true): Actuator {
     ...{ identity: { nodeId: NODE, region: REGION }, hands: new HostHands({ limits: LIMITS, engine }), ledger },
     purges: purges ? new PurgeHands({ engine, layers, limits: LIMITS, captures }) : undefined,
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
-    report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),
+    report: async (_id, { outcome, reason, detail, captureProblem }) => void reports.push({ outcome, reason, detail, captureProblem }),
     nowMs: () => nowMs,
     passing: () => {},
     told: () => {},
@@ -161,6 +161,11 @@ test("where the directory is there still, containment has failed; where nothing 
   await actuator(none).offer(intent());
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "capture" });
   expect(standing()).toEqual(["cart", "cart:1"]);
+  // Where it need not be, that there is none is told.
+  nowMs += 3_600_000;
+  layers.kept = false;
+  await actuator({ ...none, required: false }).offer(intent());
+  expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE, captureProblem: "cart: no room" });
 });
 
 function shared(): void {

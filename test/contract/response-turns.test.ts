@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import { ResponseEngine } from "@hullmark/verifier/core/response/index";
@@ -17,12 +17,16 @@ import { policyOf } from "../fakes/policy.ts";
 import { action, drift, node, workload } from "./store-fixtures.ts";
 
 const NODE = "00112233445566aa";
+/** Of which nothing is heard. */
+const SILENT = "00112233445566bb";
 const CONTAINERS = 1000;
+const CROWD = 450;
 const RUNG = ["recreate"];
 const response = { hourlyPercent: 2, rules: [{ name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG } }] };
 const enforcing = policyOf({ mode: "enforce", response });
 const signer = testNoteSigner();
 const attested = node(NODE, { verdict: Verdict.AFFIRMING });
+const nodes = new Map([[NODE, attested]]);
 
 let policy = enforcing;
 let directory: string;
@@ -40,6 +44,7 @@ beforeEach(async () => {
   sqlite = await openSqliteStore(join(directory, "verifier.db"));
   [looks, paged, issued, failing, reloads] = [0, undefined, [], 0, 0];
   policy = enforcing;
+  nodes.delete(SILENT);
 });
 afterEach(async () => {
   await sqlite.close();
@@ -48,20 +53,24 @@ afterEach(async () => {
 
 const idOf = (index: number): string => index.toString(16).padStart(64, "0");
 
-/** Containers of one node that have all drifted. @param more of each */
-async function drifted(more: (index: number) => object = () => ({}), containers = CONTAINERS): Promise<void> {
+/** Containers that have all drifted. @param more of each @param of the node of each */
+async function drifted(more: (index: number) => object = () => ({}), containers = CONTAINERS, of: (index: number) => string = () => NODE): Promise<void> {
   const bad = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
   const commits = Array.from({ length: containers }, (_, index) => {
     const own = { containerName: `web-${index}`, workload: "" };
     const open = {
-      nodeId: NODE,
+      nodeId: of(index),
       containerId: idOf(index),
       containerName: own.containerName,
       key: `k${index}`,
       state: DriftState.OPEN,
       severity: Severity.HIGH,
     };
-    return { workloads: [workload(NODE, idOf(index), { ...own, verdict: bad.verdict, appraised: bad })], drifts: [drift(index + 1, open)], ...more(index) };
+    return {
+      workloads: [workload(of(index), idOf(index), { ...own, verdict: bad.verdict, appraised: bad })],
+      drifts: [drift(index + 1, open)],
+      ...more(index),
+    };
   });
   for (let at = 0; at < commits.length; at += 250) await sqlite.store.commit({ commits: commits.slice(at, at + 250), log: undefined });
 }
@@ -98,7 +107,13 @@ async function open(samePerson = (a: string, b: string) => a === b): Promise<Res
       region: "eu-1",
       policy: () => policy,
     },
-    ...{ node: () => attested, nodes: () => [attested], rollback: async () => undefined, cluster: undefined, pod: () => "none" as const },
+    ...{
+      node: (id: string) => nodes.get(id),
+      nodes: () => [...nodes.values()],
+      rollback: async () => undefined,
+      cluster: undefined,
+      pod: () => "none" as const,
+    },
     ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), onProblem: () => {}, passing: () => {} },
   });
   engine.connect(`node ${NODE}`, { push: (row) => issued.push(row), end: () => {} });
@@ -137,6 +152,32 @@ test("a thousand actions that wait for people are looked at a part at a time, al
     await engine.tick();
     expect(looks).toBe(wanted);
   }
+  await engine.stop();
+});
+
+test("a crowd of captures that nobody answers, of a node that is not heard any more, keeps no other pod's from being over", async () => {
+  policy = policyOf({ mode: "enforce", response: { ...response, hourlyPercent: 100 } });
+  nodes.set(SILENT, node(SILENT, { verdict: Verdict.UNKNOWN }));
+  const longAgoMs = Date.now() - 600_000;
+  const asked = (index: number) => {
+    const own = { id: `A-${String(index).padStart(4, "0")}`, containerId: idOf(index), containerName: `web-${index}`, workload: "", driftId: `D-${index + 1}` };
+    const row = action(index + 1, {
+      ...own,
+      ...{ nodeId: index === 0 ? NODE : SILENT, kind: ActionKind.RECREATE, rule: "all", state: ActionState.CAPTURING, createdAtMs: longAgoMs },
+      ...{ issuedAtMs: undefined, settledAtMs: undefined, intent: undefined },
+      capturing: { id: randomBytes(16), sinceMs: longAgoMs, untilMs: longAgoMs + 30_000 },
+    });
+    return { actions: [{ row, before: undefined }] };
+  };
+  await drifted(asked, CROWD + 1, (index) => (index === 0 ? NODE : SILENT));
+  const engine = await open();
+  // Each is looked at within so many ticks.
+  for (let tick = 0; tick < Math.ceil((CROWD + 1) / 200); tick++) await engine.tick();
+  expect(issued).toMatchObject([{ nodeId: NODE, captureMissed: { code: "not-answered" } }]);
+  // Of the others nothing is done, and that they are not captured is on record.
+  expect(engine.held()).toEqual({ "node-not-attested": CROWD });
+  const silent = await sqlite.store.listActions({ states: [ActionState.CAPTURING], sinceMs: 0 }, { after: "", limit: 999 });
+  expect(silent.map(({ captureMissed }) => captureMissed?.code)).toEqual(Array.from({ length: CROWD }, () => "not-answered"));
   await engine.stop();
 });
 

@@ -65,7 +65,7 @@ async function toldDone(id: Buffer): Promise<void> {
 const ROLLED_BACK = FAILPOINTS.containers.slice(FAILPOINTS.containers.indexOf("made"), FAILPOINTS.containers.indexOf("settled"));
 
 test.each([
-  ...FAILPOINTS.containers.map((failpoint) => ({ kind: "recreate" as const, failpoint })),
+  ...[...FAILPOINTS.containers, ...FAILPOINTS.captures].map((failpoint) => ({ kind: "recreate" as const, failpoint })),
   ...ROLLED_BACK.map((failpoint) => ({ kind: "rollback" as const, failpoint })),
 ])("a $kind, killed at $failpoint, started again: one container takes the place of one", async ({ kind, failpoint }) => {
   const name = `${kind}-${failpoint}`;
@@ -102,6 +102,8 @@ test.each([
   });
   expect(new Set(told(id).map(({ newContainerId }) => newContainerId))).toEqual(new Set([now?.Id]));
   expect(actuator.taken(name)).toHaveLength(1);
+  // One capture, and nothing that is half-written.
+  expect(readdirSync(join(home, name, "captures"))).toEqual([expect.stringMatching(new RegExp(`^A-7K2Q\\.${id.toString("hex")}\\.\\S+\\.age$`))]);
   await docker("rm", "-f", ...ids);
 });
 

@@ -1,9 +1,10 @@
 /** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
 import { execFile } from "node:child_process";
 import { hash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
@@ -479,6 +480,59 @@ test("what was captured of a container is fetched by a responder, sealed as it w
   const silent = await stack.hullmark("capture", "get", taken.action, "-m", "again", "--out", join(home, "gone.age"));
   expect(silent).toMatchObject({ code: 3, stderr: expect.stringContaining("is not connected") });
   actuator = await startActuator();
+});
+
+test("what cannot be captured is acted on, and everything that tells of it says so and why; what looks at processes may stand still; the next one is captured", async () => {
+  logsOnFailure();
+  const { stack } = faults;
+  const store = join(stack.directory, "actuator/state/captures");
+  const kept = (): string[] => readdirSync(store).sort();
+  // As much as may be kept there; it takes no room on the disk.
+  const full = join(store, `A-0000.${"0".repeat(32)}.age`);
+  writeFileSync(full, "");
+  truncateSync(full, 16 * 268_435_456);
+  const before = kept();
+  const missed = await changed("web-missed");
+  const problem = "there is no room left for captures: none is removed before its time";
+  expect(missed).toMatchObject({ kind: "recreate", capture: null, captureMissed: "not-taken", captureProblem: problem });
+  expect(kept()).toEqual(before);
+  const { stdout: page } = await stack.hullmark("drift", "show", missed.drift);
+  expect(page).toContain(`nothing captured before: not-taken (${problem})`);
+  const { timeline } = await stack.json<{ timeline: { what: string; detail: string; actionId: string | null }[] }>(
+    "incident",
+    "show",
+    /I-\w+/.exec(page)?.[0] ?? "",
+  );
+  expect(timeline).toContainEqual(expect.objectContaining({ what: "captured", actionId: missed.id, detail: `capture missed: not-taken (${problem})` }));
+  const entries = async () => (await logEntries(stack)).filter(({ id, captureMissed }) => id === missed.id && captureMissed === "not-taken");
+  await eventually("the log's checkpoint covers it", entries, ([entry]) => entry?.["captureProblem"] === problem);
+
+  rmSync(full);
+  const { pid } = actuator.process;
+  const stopping = (async () => {
+    for (;;) {
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean);
+      const looking = children.find(
+        (child) => existsSync(`/proc/${child}/cmdline`) && readFileSync(`/proc/${child}/cmdline`, "latin1").includes("--capture-processes"),
+      );
+      if (looking) return process.kill(Number(looking), "SIGSTOP");
+      await delay(1);
+    }
+  })();
+  const [partial] = await Promise.all([changed("web-partial"), stopping]);
+  expect(partial).toMatchObject({ capture: { complete: false, processes: 0 }, captureMissed: null });
+  expect(await changed("web-whole")).toMatchObject({ capture: { complete: true, processes: 1 }, captureMissed: null });
+  expect(kept().every((name) => name.endsWith(".age"))).toBe(true);
+
+  /** @returns what was done about it */
+  async function changed(
+    name: string,
+  ): Promise<ToldAction & { readonly capture: object | null; readonly captureMissed: string | null; readonly captureProblem: string | null }> {
+    await faults.victim(name).docker("run", "-d", "--name", name, "--stop-signal", "SIGKILL", faults.image.reference, "sleep", "3600");
+    await clean(name);
+    await faults.victim(name).sh("echo x >> /etc/nginx/nginx.conf");
+    return (await doneTo(name)) as Awaited<ReturnType<typeof changed>>;
+  }
 });
 
 /** The incident of an action in a folder of its own, as it is handed to somebody who has the log's key and no way to the verifier. */

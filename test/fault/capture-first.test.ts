@@ -23,13 +23,13 @@ const LONG = 240_000;
 const SEALED = randomBytes(1000);
 const DIGEST = `sha256:${"a".repeat(64)}`;
 
-/** @param capture of the rule */
-const policy = (capture: string): string => `apiVersion: hullmark.dev/v1
+/** @param capture of the rule @param heartbeat two of them without a word, and a node is not judged any more */
+const policy = (capture: string, heartbeat = "5m"): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: p }
 spec:
   mode: enforce
-  intervals: { heartbeat: 5m, quote: 1h }
+  intervals: { heartbeat: ${heartbeat}, quote: 1h }
   response:
     rules: [{ name: all, capture: ${capture}, ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] } }]
 `;
@@ -52,8 +52,8 @@ afterEach(async () => {
   await registry.close();
 });
 
-async function start(capture: string, failpoint?: string): Promise<void> {
-  verifier = new VerifierProcess(policy(capture), "kubernetes: { apiServer: 'https://localhost:1', cluster: prod }\n");
+async function start(capture: string, failpoint?: string, heartbeat?: string): Promise<void> {
+  verifier = new VerifierProcess(policy(capture, heartbeat), "kubernetes: { apiServer: 'https://localhost:1', cluster: prod }\n");
   await verifier.start(failpoint);
   node = new Attester({ ...verifier.addresses, ca: verifier.ca, name: "w-1", quoter: new FakeQuoter(), captures: true });
   await node.enrol();
@@ -137,6 +137,27 @@ test("a node that says nothing is waited for no longer than policy says; what it
   expect((await only())?.capture).toBeUndefined();
   node.send({ case: "captured", value: taken(asked) });
   await expect.poll(only, POLL).toMatchObject({ state: ActionState.DONE, captureMissed: "", capture: { digest: DIGEST } });
+  expect(handed).toHaveLength(1);
+});
+
+test("a node that is not heard any more has nothing done to it, and it is on record that nothing was captured; when it is back it is asked again, and the pod goes", {
+  timeout: LONG,
+}, async () => {
+  await start("{ patience: 15s }", undefined, "5s");
+  await actuator();
+  await drift();
+  const { id } = await node.next("capture");
+  await node.close();
+  await expect.poll(only, POLL).toMatchObject({ state: ActionState.CAPTURING, captureMissed: "not-answered", captureMissedAt: { nanos: expect.any(Number) } });
+  const { held } = await verifier.admin().client(Response).listActions({});
+  expect(held).toEqual({ "node-not-attested": 1 });
+  expect(handed).toEqual([]);
+  await drift();
+  expect(await node.next("capture")).toMatchObject({ id });
+  await expect.poll(only, POLL).toMatchObject({ state: ActionState.DONE, captureMissed: "not-answered" });
+  node.send({ case: "captured", value: taken({ id }) });
+  await expect.poll(only, POLL).toMatchObject({ state: ActionState.DONE, captureMissed: "", capture: { digest: DIGEST } });
+  expect((await verifier.admin().client(Response).listActions({})).held).toEqual({});
   expect(handed).toHaveLength(1);
 });
 

@@ -7,7 +7,7 @@ import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
 import { type AlarmFacts, BREAKING, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/verifier/core/response/alarm";
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
-import { isCaptureOver } from "@hullmark/verifier/core/response/capture-first";
+import { capturing, isCaptureOver } from "@hullmark/verifier/core/response/capture-first";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { ActionHistory } from "@hullmark/verifier/core/response/history";
@@ -801,6 +801,36 @@ test("any sequence of verdicts makes no more actions than the breaker allows, in
         if (before !== undefined) expect((row.issuedAtMs ?? 0) - before).toBeGreaterThanOrEqual(600_000);
         last.set(serviceOf(row), row.issuedAtMs ?? 0);
       }
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("what waits for its node's capture, for however long, makes no more actions than the breaker allows in any hour, when all of it is let go at once too", () => {
+  const step = fc.record({ begun: fc.integer({ min: 0, max: 8 }), passMs: fc.integer({ min: 0, max: 2 * HOUR_MS }), letGo: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), fc.integer({ min: 1, max: 100 }), fc.integer({ min: 1, max: 120 }), (steps, hourlyPercent, containers) => {
+      const policy = policyOf(rules(every("[stop]"), `    hourlyPercent: ${hourlyPercent}\n`));
+      const history: ActionRow[] = [];
+      let nowMs = T0;
+      const about = (container: number) => ({ policy, workload: bad(`c${container}`, { workload: `s${container}` }), history, containers, nowMs });
+      const waiting = () => history.filter(({ state }) => state === ActionState.CAPTURING);
+      for (const { begun, passMs, letGo } of steps) {
+        for (let i = 0; i < begun; i++) {
+          const decision = decide(situation(about(history.length)));
+          if (!decision.act) break;
+          history.push(capturing(newAction(history.length + 1, decision, "w-1", ActionState.AWAITING, nowMs), Buffer.alloc(16), 30_000, nowMs));
+        }
+        nowMs += passMs;
+        for (const row of letGo ? waiting() : []) {
+          if (!decide(situation(about(row.number - 1)), row).act) continue;
+          const intent = { id: Buffer.alloc(16), body: Buffer.alloc(1), signatures: [] };
+          history[row.number - 1] = settled(issued(row, intent, nowMs), ActionState.DONE, "", nowMs);
+        }
+      }
+      const at = history.flatMap(({ issuedAtMs }) => issuedAtMs ?? []);
+      for (const end of at)
+        expect(at.filter((each) => end - HOUR_MS < each && each <= end).length).toBeLessThanOrEqual(hourlyLimit(containers, { hourlyPercent }));
     }),
     { numRuns: 200 },
   );

@@ -431,8 +431,8 @@ export interface ActionRow {
   readonly capture?: CaptureRow | undefined;
   /** Of a pod: what its node was asked to keep of it (16 random bytes), since when, and until when that is waited for. */
   readonly capturing?: { readonly id: Buffer; readonly sinceMs: number; readonly untilMs: number } | undefined;
-  /** Code of why there is no capture though one was asked for, and the node's words; absent: none was, it is waited for, or there is one. */
-  readonly captureMissed?: { readonly code: string; readonly problem: string } | undefined;
+  /** Code of why there is no capture though one was asked for, the words of whoever was to take it, and when that was known (absent: by an older verifier); absent: none was, it is waited for, or there is one. */
+  readonly captureMissed?: { readonly code: string; readonly problem: string; readonly atMs?: number } | undefined;
   /** Of a purge, which is of no one container: the layer, and what was known to stand on it. */
   readonly purge?: PurgeRow | undefined;
   /** Of a release: the isolation that it undoes. */

@@ -32,6 +32,7 @@ const settledSchema = z.strictObject({
   detail: z.string(),
   newContainerId: z.string(),
   capture: captureSchema.optional(),
+  captureProblem: z.string().optional(),
   marks: z.array(z.enum(NodeMark)).optional(),
 });
 const entrySchema = z.strictObject({

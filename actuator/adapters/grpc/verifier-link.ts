@@ -102,7 +102,7 @@ export class VerifierLink {
   }
 
   /** Resolves when the verifier has it, or does not know of it any more. @throws RpcError */
-  async report(intentId: string, { outcome, reason, detail, newContainerId, capture, marks = [] }: Settled): Promise<void> {
+  async report(intentId: string, { outcome, reason, detail, newContainerId, capture, captureProblem = "", marks = [] }: Settled): Promise<void> {
     const request = {
       intentId: Buffer.from(intentId, "hex"),
       outcome,
@@ -110,6 +110,7 @@ export class VerifierLink {
       detail,
       newContainerId,
       marks: [...marks],
+      captureProblem,
       ...(capture && { capture: captureMessage(capture) }),
     };
     try {

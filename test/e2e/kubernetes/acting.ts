@@ -53,7 +53,7 @@ export interface KubernetesEvent {
 
 export const WITHIN_MS = 240_000;
 /** Pods that nothing is done to. */
-const ROOM = 22;
+const ROOM = 28;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
 export function rights(): readonly object[] {

@@ -39,7 +39,10 @@ const KILLED = {
   nodes: [["mark", FAILPOINTS.nodes]],
   fences: [["isolate", FAILPOINTS.fences]],
   lease: [["evict", FAILPOINTS.lease]],
-} as const satisfies Record<Exclude<keyof typeof FAILPOINTS, "containers" | "networks" | "layers">, readonly (readonly [Deed, readonly string[]])[]>;
+} as const satisfies Record<
+  Exclude<keyof typeof FAILPOINTS, "containers" | "captures" | "networks" | "layers">,
+  readonly (readonly [Deed, readonly string[]])[]
+>;
 
 interface Case {
   readonly deed: Deed;

@@ -27,6 +27,7 @@ import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
 import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
+import { SILENT, silentAgents } from "./silent-agents.ts";
 import { everyKind, pod, podSpec } from "./workloads.ts";
 
 interface DriftView {
@@ -128,7 +129,7 @@ spec:
   response:
     pause: 1m
     hourlyPercent: 100
-    rules:${ALARMING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}`;
+    rules:${ALARMING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}${SILENT}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
@@ -275,6 +276,11 @@ describe("acting", () => {
     ));
   describe("evictions", () =>
     evictions(
+      () => ({ ...of(), responder }),
+      () => acting,
+    ));
+  describe("silent agents", () =>
+    silentAgents(
       () => ({ ...of(), responder }),
       () => acting,
     ));

@@ -63,7 +63,7 @@ export function actionMessage(row: ActionRow) {
   return {
     ...same,
     logIndex: BigInt(logIndex),
-    ...(captureMissed && { captureMissed: captureMissed.code, captureProblem: captureMissed.problem }),
+    ...(captureMissed && { captureMissed: captureMissed.code, captureProblem: captureMissed.problem, captureMissedAt: time(captureMissed.atMs) }),
     ...(undoes !== undefined && { undoes }),
     ...(purge && { purge: { chainId: purge.chainId, imageDigests: [...purge.imageDigests] } }),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
@@ -203,13 +203,14 @@ export function actuationService(services: ResponseServices): ServiceImplementat
       }
       return {};
     },
-    async reportOutcome({ intentId, outcome, reason, detail, newContainerId, capture, marks }, context) {
+    async reportOutcome({ intentId, outcome, reason, detail, newContainerId, capture, captureProblem, marks }, context) {
       const report = {
         ...{ outcome, reason: reason.slice(0, 64), detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: newContainerId.slice(0, 64) },
         capture: capture && {
           ...{ digest: capture.digest.slice(0, 71), bytes: Number(capture.bytes), complete: capture.complete },
           ...{ expiresAtMs: expiry(capture.expiresAt), files: capture.files, processes: capture.processes },
         },
+        captureProblem: captureProblem.slice(0, MAX_DETAIL_CHARS),
         marks,
       };
       await acting(() => engine.report(actuatorOf(context, services), intentId, report));

@@ -28,7 +28,7 @@ export type HandledAction = Pick<
   | ("approvals" | "approvalsNeeded" | "createdAtMs" | "issuedAtMs" | "settledAtMs")
 > & {
   readonly capture?: { readonly complete: boolean } | undefined;
-  readonly captureMissed?: { readonly code: string } | undefined;
+  readonly captureMissed?: { readonly code: string; readonly problem: string } | undefined;
 };
 
 type Words = readonly [todo: string, done: string];
@@ -36,14 +36,15 @@ type Words = readonly [todo: string, done: string];
 export type Told = readonly [what: string, text: string];
 type Tell = (row: HandledAction, words: Words, where: string) => Told;
 
-const failed: Tell = ({ id, reason }, [todo], where) => [
+const failed: Tell = (row, [todo], where) => [
   "Failed",
-  `to ${todo} ${where}: ${printable(reason, 64) || "no reason told"} · hullmark action show ${id}`,
+  `to ${todo} ${where}: ${printable(row.reason, 64) || "no reason told"}${captured(row)} · hullmark action show ${row.id}`,
 ];
 
 function captured({ capture, captureMissed }: HandledAction): string {
   if (capture) return `, captured before${capture.complete ? "" : " in part"}`;
-  return captureMissed ? `, nothing captured before: ${captureMissed.code}` : "";
+  if (!captureMissed) return "";
+  return `, nothing captured before: ${captureMissed.code}${captureMissed.problem && ` (${printable(captureMissed.problem, 160)})`}`;
 }
 
 /** In the order in which they are told: what somebody must do comes first. What was withdrawn is not told: its reason is gone. */
@@ -57,12 +58,15 @@ const TOLD: readonly (readonly [ActionState, Tell])[] = [
   ],
   [ActionState.FAILED, failed],
   [ActionState.REFUSED, failed],
-  [ActionState.EXPIRED, ({ id }, [todo], where) => ["Failed", `to ${todo} ${where}: nobody reported in time · hullmark action show ${id}`]],
+  [ActionState.EXPIRED, (row, [todo], where) => ["Failed", `to ${todo} ${where}: nobody reported in time${captured(row)} · hullmark action show ${row.id}`]],
   [
     ActionState.CAPTURING,
-    ({ id, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, once its node has captured it, since ${timeOf(createdAtMs)} (${id})`],
+    (row, [todo], where) =>
+      row.captureMissed || row.capture
+        ? ["Held", `back: to ${todo} ${where}${captured(row)} (${row.id}) · hullmark action ls`]
+        : ["Doing", `${todo} ${where}, once its node has captured it, since ${timeOf(row.createdAtMs)} (${row.id})`],
   ],
-  [ActionState.ISSUED, ({ id, issuedAtMs, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, since ${timeOf(issuedAtMs ?? createdAtMs)} (${id})`]],
+  [ActionState.ISSUED, (row, [todo], where) => ["Doing", `${todo} ${where}, since ${timeOf(row.issuedAtMs ?? row.createdAtMs)} (${row.id})${captured(row)}`]],
   [ActionState.DONE, (row, [, done], where) => ["Done", `${where} ${done} ${timeOf(row.settledAtMs ?? row.createdAtMs)} (${row.id})${captured(row)}`]],
   [ActionState.DENIED, ({ id, deniedBy }, [todo], where) => ["Denied", `to ${todo} ${where}, by ${printable(deniedBy, 64)} (${id})`]],
   [ActionState.DRY_RUN, (_row, [todo], where) => ["Done", `nothing: the policy observes, else it would ${todo} ${where}`]],

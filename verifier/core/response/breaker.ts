@@ -32,6 +32,12 @@ export function countsAtMs({
   return issuedAtMs ?? (state === ActionState.DRY_RUN ? createdAtMs : undefined);
 }
 
+/** Whether it does within the hour; what is to come does too, for the clock was set back since. */
+export function countsNow(row: Parameters<typeof countsAtMs>[0], nowMs: number): boolean {
+  const atMs = countsAtMs(row);
+  return atMs !== undefined && nowMs - atMs < HOUR_MS;
+}
+
 /** Actions an hour that are within the limits for so many containers. */
 export function hourlyLimit(containers: number, { hourlyPercent }: Pick<BreakerLimits, "hourlyPercent">): number {
   return Math.max(1, Math.floor((containers * hourlyPercent) / 100));

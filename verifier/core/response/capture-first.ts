@@ -6,12 +6,9 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type CaptureTaken, CaptureTeller } from "@hullmark/proto/v1/capture";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, CaptureRow, NodeRow } from "../../ports/rows.ts";
-import { text } from "../fleet/log-facts.ts";
 import type { Policy, ResponseRule } from "../policy/types.ts";
+import { MISSED, missed } from "./capture-missed.ts";
 import { settled } from "./steps.ts";
-
-/** NOT_ANSWERED: within the time that policy names. NOT_TAKEN: the node says why. */
-export const MISSED = { NOT_ANSWERED: "not-answered", NOT_TAKEN: "not-taken" } as const;
 
 /** By these a pod's writable layers go. */
 const TAKING_AWAY: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT]);
@@ -19,7 +16,6 @@ const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const MAX_COUNT = 9_999_999;
 /** The end of the year 9999. */
 const MAX_TIME_MS = 253_402_300_799_999;
-const MAX_PROBLEM_CHARS = 500;
 
 /** The rule that asked for an action, or where it is gone: nothing is known of captures then. */
 function ruleOf(row: ActionRow, policy: Pick<Policy, "response">): ResponseRule["capture"] | undefined {
@@ -54,12 +50,7 @@ export function answered(row: ActionRow, { capture, problem }: CaptureTaken, now
   const taken = capture && captureRow(capture, nowMs);
   // After the time was over it counts still: what is kept there can be fetched.
   if (taken) return { ...rest, capture: taken };
-  return captureMissed === undefined ? missed(row, MISSED.NOT_TAKEN, problem) : undefined;
-}
-
-/** @param problem the node's words */
-export function missed(row: ActionRow, code: (typeof MISSED)[keyof typeof MISSED], problem = ""): ActionRow {
-  return { ...row, captureMissed: { code, problem: text(problem).slice(0, MAX_PROBLEM_CHARS) } };
+  return captureMissed === undefined ? missed(row, MISSED.NOT_TAKEN, nowMs, problem) : undefined;
 }
 
 /** Where policy says that nothing is done without: the end of an action; undefined: it goes on. */

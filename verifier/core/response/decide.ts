@@ -4,7 +4,7 @@ import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
-import { countsAtMs, overLimit } from "./breaker.ts";
+import { countsAtMs, countsNow, overLimit } from "./breaker.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
@@ -175,8 +175,8 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const pod = byPod && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || (byPod && !pod)) return idle("looking-up");
   if (rollout && pod && !isVouchedFor(situation, rule, kind, pod)) return idle("one-node");
-  // What is captured first was within the limits when that began, and counts in them since: it does not wait for them again, where there are fewer containers by now.
-  const limited = own?.state === ActionState.CAPTURING ? undefined : all;
+  // What is captured first was within the limits when that began, and counts in them for an hour: so long it does not wait for them again, where there are fewer containers by now.
+  const limited = own?.state === ActionState.CAPTURING && countsNow(own, situation.nowMs) ? undefined : all;
   const held = heldBy(situation, pod !== undefined, limited, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };

@@ -20,7 +20,8 @@ import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
-import { answered, capturing, isCaptureOver, leftAsItIs, MISSED, missed, patienceFor } from "./capture-first.ts";
+import { answered, capturing, isCaptureOver, leftAsItIs, patienceFor } from "./capture-first.ts";
+import { MISSED, missed } from "./capture-missed.ts";
 import { type CaptureAsked, CaptureRequests } from "./capture-requests.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
@@ -49,6 +50,7 @@ import {
   settled,
   waiting,
 } from "./steps.ts";
+import { Turns } from "./turns.ts";
 import { UNSETTLED } from "./unsettled.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
@@ -103,7 +105,7 @@ type Act = Extract<Decision | NodeDecision, { act: true }>;
 type Key = `${string}/${string}`;
 /** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
 const MAX_DIRTY = 100_000;
-/** Held back containers, and actions that wait for people, that are looked at again in one tick. */
+/** Held back containers, actions that wait for people, and those that wait for nodes, that are looked at again in one tick: of each so many. */
 const MAX_LOOKS_A_TICK = 200;
 /** Containers that are decided on before anything else has its turn. */
 const MAX_LOOKS_A_TURN = 32;
@@ -130,6 +132,8 @@ export class ResponseEngine {
   readonly #rows = new ActionHistory();
   readonly #dirty = new Set<Key>();
   readonly #held = new Map<Key, Held>();
+  /** Containers whose action has waited for its node, and for no capture any more. */
+  readonly #heldCaptures = new Map<Key, Held>();
   /** Containers that an action of longer ago isolates. */
   readonly #isolated = new Set<Key>();
   readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
@@ -151,8 +155,9 @@ export class ResponseEngine {
   #enforced = false;
   #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
-  /** Number of the last action that was looked at while it waits for people. */
-  #lookedAt = 0;
+  /** Of actions that wait for people, and of those that wait for their pods' nodes. */
+  readonly #awaitingTurns = new Turns(MAX_LOOKS_A_TICK);
+  readonly #capturingTurns = new Turns(MAX_LOOKS_A_TICK);
   #turn: Promise<unknown> = Promise.resolve();
   #draining = false;
   #stopped = false;
@@ -180,9 +185,13 @@ export class ResponseEngine {
   /** What is held back, and by what. */
   held(): Readonly<Partial<Record<Held, number>>> {
     const counts: Partial<Record<Held, number>> = {};
-    for (const why of this.#held.values()) counts[why] = (counts[why] ?? 0) + 1;
+    for (const why of this.#allHeld().values()) counts[why] = (counts[why] ?? 0) + 1;
     if (this.#uncontained.length > 0) counts[CONTAINMENT_FAILED] = this.#uncontained.length;
     return counts;
+  }
+
+  #allHeld(): ReadonlyMap<Key, Held> {
+    return new Map([...this.#held, ...this.#heldCaptures]);
   }
 
   /** What Hullmark has put on nodes and not taken away again, by node id. */
@@ -230,7 +239,7 @@ export class ResponseEngine {
 
   /** What waits for the breaker, in words; empty: nothing. */
   #waiting(): string {
-    const keys = [...this.#held].filter(([, why]) => BREAKING.includes(why)).map(([key]) => key);
+    const keys = [...this.#allHeld()].filter(([, why]) => BREAKING.includes(why)).map(([key]) => key);
     const nodes = keys.filter((key) => key.endsWith("/")).length;
     return [...(keys.length > nodes ? [`${keys.length - nodes} containers`] : []), ...(nodes > 0 ? [`${nodes} nodes`] : [])].join(" and ");
   }
@@ -264,8 +273,9 @@ export class ResponseEngine {
       const { nowMs } = this.#services;
       this.#members = undefined;
       for (const row of this.#rows.all()) if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
-      for (const row of this.#nextAwaiting()) await this.#stillDue(row);
-      for (const row of [...this.#rows.all()].filter(({ state }) => state === ActionState.CAPTURING).slice(0, MAX_LOOKS_A_TICK)) await this.#endCapturing(row);
+      const byPeople = ({ kind }: ActionRow) => kind === ActionKind.RELEASE || kind === ActionKind.PURGE;
+      for (const row of this.#awaitingTurns.next(this.#inState(ActionState.AWAITING).filter((each) => !byPeople(each)))) await this.#stillDue(row);
+      for (const row of this.#capturingTurns.next(this.#inState(ActionState.CAPTURING))) await this.#endCapturing(row);
       await this.#watchPurges();
       this.#forget();
       const looking = this.#dirty.size > 0;
@@ -279,15 +289,8 @@ export class ResponseEngine {
     });
   }
 
-  /** Those after the one that was looked at last, and then from the beginning. */
-  #nextAwaiting(): ActionRow[] {
-    const waiting = [...this.#rows.all()]
-      .filter(({ state, kind }) => state === ActionState.AWAITING && kind !== ActionKind.RELEASE && kind !== ActionKind.PURGE)
-      .sort((a, b) => a.number - b.number);
-    const from = waiting.findIndex(({ number }) => number > this.#lookedAt);
-    const next = waiting.slice(Math.max(0, from)).slice(0, MAX_LOOKS_A_TICK);
-    this.#lookedAt = next.at(-1)?.number ?? 0;
-    return next;
+  #inState(wanted: ActionState): ActionRow[] {
+    return [...this.#rows.all()].filter(({ state }) => state === wanted);
   }
 
   #forget(): void {
@@ -585,7 +588,7 @@ export class ResponseEngine {
       this.#held.delete(key);
       if (!decision.act && decision.why === "node-cause") this.#dirty.add(`${nodeId}/`);
       if (decision.act) await this.#begin(decision);
-      else if ((HELD as readonly string[]).includes(decision.why)) this.#held.set(key, decision.why as Held);
+      else if (isHeld(decision.why)) this.#held.set(key, decision.why);
       return true;
     } catch (error) {
       this.#services.onProblem(error);
@@ -621,15 +624,22 @@ export class ResponseEngine {
     return next;
   }
 
-  /** Issues what waited for its node, once that has told or its time is over, where it is due still. */
+  /** Issues what waited for its node, once that has told or its time is over, where it is due still. Of what is held back then it is on record by now that nothing was captured. */
   async #endCapturing(row: ActionRow): Promise<void> {
     const { policy, nowMs } = this.#services;
-    const decision = await this.#stillDue(row);
-    if (!decision || !isCaptureOver(row, nowMs())) return;
-    const over = row.capture || row.captureMissed !== undefined ? row : missed(row, MISSED.NOT_ANSWERED);
+    const key: Key = `${row.nodeId}/${row.containerId}`;
+    this.#heldCaptures.delete(key);
+    const due = await this.#stillDue(row);
+    if (due === "withdrawn" || !isCaptureOver(row, nowMs())) return;
+    const over = row.capture || row.captureMissed !== undefined ? row : missed(row, MISSED.NOT_ANSWERED, nowMs());
+    if (typeof due === "string") {
+      this.#heldCaptures.set(key, due);
+      if (over !== row) await this.#write(over, row.state);
+      return;
+    }
     const left = leftAsItIs(over, policy(), nowMs());
     if (left) await this.#write(left, row.state);
-    else await this.#issue(over, row.state, decision);
+    else await this.#issue(over, row.state, due);
   }
 
   /** @param decision as of now: whoever listens may be another than when people were asked */
@@ -661,14 +671,14 @@ export class ResponseEngine {
     this.#alarm = next;
   }
 
-  /** One that is not wanted any more is withdrawn. @returns what is decided now; undefined: it is held back, or withdrawn */
-  async #stillDue(row: ActionRow): Promise<Act | undefined> {
+  /** One that is not wanted any more is withdrawn. @returns what is decided now, or what holds it back */
+  async #stillDue(row: ActionRow): Promise<Act | Held | "withdrawn"> {
     const decision = await this.#decideInEarnest(row);
     if (decision.act && isSameAction(decision, row)) return decision;
-    if (!decision.act && (HELD as readonly string[]).includes(decision.why)) return undefined;
+    if (!decision.act && isHeld(decision.why)) return decision.why;
     await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
     this.touched(row.nodeId, row.containerId);
-    return undefined;
+    return "withdrawn";
   }
 
   async #settle(row: ActionRow, state: ActionState, reason: string): Promise<void> {
@@ -852,6 +862,10 @@ export class ResponseEngine {
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();
   }
+}
+
+function isHeld(why: string): why is Held {
+  return (HELD as readonly string[]).includes(why);
 }
 
 function uncontainedWords({ nodeName, purge }: ActionRow): string {

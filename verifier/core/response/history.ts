@@ -1,6 +1,6 @@
 /** What was done, by what it was done to: each decision looks at its own, however much else there is. */
 import type { ActionRow, WorkloadRow } from "../../ports/rows.ts";
-import { countsAtMs, HOUR_MS } from "./breaker.ts";
+import { countsAtMs, countsNow } from "./breaker.ts";
 import { serviceOf } from "./decide.ts";
 
 export class ActionHistory {
@@ -41,7 +41,7 @@ export class ActionHistory {
     this.#counted ??= [...this.all()].filter((row) => countsAtMs(row) !== undefined);
     const own = new Set(subjectsOf(workload).flatMap((subject) => [...(this.#bySubject.get(subject) ?? [])]));
     const rows = [...own].flatMap((id) => this.#rows.get(id) ?? []);
-    const others = this.#counted.filter((row) => nowMs - (countsAtMs(row) ?? 0) < HOUR_MS && !own.has(row.id));
+    const others = this.#counted.filter((row) => countsNow(row, nowMs) && !own.has(row.id));
     return [...rows, ...others].sort((a, b) => a.number - b.number);
   }
 }

@@ -10,6 +10,7 @@ import type { ActionRow, CaptureRow, RolloutTarget } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
 import { entry, text, wireName } from "../fleet/log-facts.ts";
 import type { LogEntry } from "../transparency/entry.ts";
+import { MISSED, missed } from "./capture-missed.ts";
 import type { Decision } from "./decide.ts";
 import type { NodeAct } from "./decide-node.ts";
 import { approvalsOf } from "./rungs.ts";
@@ -142,6 +143,8 @@ export interface Report {
   readonly detail: string;
   readonly newContainerId: string;
   readonly capture?: CaptureRow | undefined;
+  /** Why something was not captured; empty, or absent: all was that should be. */
+  readonly captureProblem?: string | undefined;
   /** Of an action on a node. */
   readonly marks?: readonly NodeMark[];
 }
@@ -173,12 +176,15 @@ export function isOverdue(
 }
 
 /** undefined: the report says no outcome that is known here. */
-export function reported(row: ActionRow, { outcome, reason, detail, newContainerId, capture, marks = [] }: Report, nowMs: number): ActionRow | undefined {
+export function reported(given: ActionRow, report: Report, nowMs: number): ActionRow | undefined {
+  const { outcome, reason, detail, newContainerId, capture, captureProblem = "", marks = [] } = report;
+
   const state = STATE_OF[outcome];
   if (state === undefined) return undefined;
   const code = /^[a-z][a-z-]{0,63}$/.test(reason) ? reason : "";
   const replaced = /^[0-9a-f]{64}$/.test(newContainerId) ? newContainerId : "";
   // Of a pod its node tells, whose layers these are; no actuator of a cluster has any.
+  const row = given.pod || captureProblem === "" ? given : missed(given, MISSED.NOT_TAKEN, nowMs, captureProblem);
   const own = !row.pod && capture && /^sha256:[0-9a-f]{64}$/.test(capture.digest) && Number.isSafeInteger(capture.bytes);
   const captured = own ? { capture: { ...capture, teller: CaptureTeller.ACTUATOR, toldAtMs: nowMs } } : {};
   const done = state === ActionState.REFUSED ? [] : (row.node?.marks.filter((mark) => marks.includes(mark)) ?? []);

@@ -556,6 +556,13 @@ export declare type ReportOutcomeRequest = Message<"hullmark.v1.ReportOutcomeReq
    * @generated from field: repeated hullmark.v1.NodeMark marks = 7;
    */
   marks: NodeMark[];
+
+  /**
+   * Something was to be captured and was not: why, for people, at most 500 characters.
+   *
+   * @generated from field: string capture_problem = 8;
+   */
+  captureProblem: string;
 };
 
 /**
@@ -790,11 +797,18 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
   captureMissed: string;
 
   /**
-   * In its node's words, at most 500 characters.
+   * In the words of its node or host, at most 500 characters.
    *
    * @generated from field: string capture_problem = 34;
    */
   captureProblem: string;
+
+  /**
+   * When that was known.
+   *
+   * @generated from field: google.protobuf.Timestamp capture_missed_at = 35;
+   */
+  captureMissedAt?: Timestamp | undefined;
 };
 
 /**
