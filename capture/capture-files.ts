@@ -61,7 +61,10 @@ export class CaptureFiles implements Captures, KeptCaptures {
 
   async take(subject: CaptureSubject): Promise<Capture> {
     try {
-      return this.#taken(subject.intentId) ?? (await this.#take(subject));
+      const taken = this.#taken(subject.intentId);
+      if (!taken) return await this.#take(subject);
+      this.#tidy(subject.intentId);
+      return taken;
     } catch (error) {
       throw error instanceof CaptureError ? error : new CaptureError(error instanceof Error ? error.message : String(error), { cause: error });
     }
@@ -104,23 +107,26 @@ export class CaptureFiles implements Captures, KeptCaptures {
     const changed = filesOf(subject.containerId);
     // A container may be made so that looking at it kills who looks: it is contained all the same.
     const attempts = join(directory, `${subject.intentId}${ATTEMPTS}`);
-    const halfWritten = join(directory, `${subject.intentId}${HALF_WRITTEN}`);
     writeDurably(attempts, Buffer.from("."), constants.O_APPEND);
     if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the process ended each time`);
     try {
-      return await this.#keep(subject, changed, halfWritten);
+      return await this.#keep(subject, changed);
     } finally {
       // What failed without the end of this process may be tried again, and leaves nothing.
-      rmSync(halfWritten, { force: true });
-      rmSync(attempts, { force: true });
+      this.#tidy(subject.intentId);
     }
   }
 
-  async #keep(subject: CaptureSubject, changed: ChangedFiles, halfWritten: string): Promise<Capture> {
+  #tidy(intentId: string): void {
+    for (const end of [HALF_WRITTEN, ATTEMPTS]) rmSync(join(this.#options.directory, `${intentId}${end}`), { force: true });
+  }
+
+  async #keep(subject: CaptureSubject, changed: ChangedFiles): Promise<Capture> {
     const { directory, processes, nowMs, seal, passing = () => {} } = this.#options;
     passing("capture-begun");
     const collected = await collect(subject, { files: changed, processes }, this.#options, nowMs());
     const sealed = await seal(await compress(await archive(collected.files)));
+    const halfWritten = join(directory, `${subject.intentId}${HALF_WRITTEN}`);
     writeDurably(halfWritten, sealed, constants.O_TRUNC);
     passing("capture-sealed");
     const path = join(directory, nameOf(subject, collected));

@@ -1,4 +1,7 @@
 /** What is kept of a container before it is acted on. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { CaptureSchema } from "@hullmark/proto/v1/capture";
 
 /** As people are told of it; the content can be read by the responders' key alone. */
 export interface Capture {
@@ -13,6 +16,11 @@ export interface Capture {
   readonly processes?: number | undefined;
   /** Unix milliseconds, by this host's clock: it is removed then. */
   readonly expiresAtMs?: number | undefined;
+}
+
+/** As the verifier is told of it; whose word it is the verifier says itself. */
+export function captureMessage({ digest, bytes, complete, expiresAtMs, files = 0, processes = 0 }: Capture): MessageInitShape<typeof CaptureSchema> {
+  return { digest, bytes: BigInt(bytes), complete, files, processes, ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
 }
 
 /** The container, and what the capture is filed under. */

@@ -3,10 +3,9 @@
  * node's own configuration, each is taken once, one after the other, so many an hour; and they wait for nothing else that the verifier asks, nor does that for them.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { CAPTURE_FAILPOINTS, type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
+import { CAPTURE_FAILPOINTS, CaptureError, type Captures, captureMessage } from "@hullmark/capture/capture";
 import type { CaptureRequest, CaptureTakenSchema } from "@hullmark/proto/v1/capture";
 import type { Clock } from "../ports/clock.ts";
-import { timestampFromMs } from "./timestamp.ts";
 
 export type CaptureAnswer = MessageInitShape<typeof CaptureTakenSchema>;
 
@@ -75,15 +74,11 @@ export class CaptureDesk {
       const capture = await captures.take({ intentId: key, actionId, containerId, name: nameOf(containerId) ?? "" });
       log("a capture was taken", { ...asked, digest: capture.digest, bytes: capture.bytes, complete: capture.complete });
       passing("capture-told");
-      return { id, capture: toMessage(capture) };
+      return { id, capture: captureMessage(capture) };
     } catch (error) {
       const problem = error instanceof CaptureError ? error.message : "it failed";
       log("nothing was captured", { ...asked, err: error });
       return { id, problem: problem.slice(0, MAX_PROBLEM_CHARS) };
     }
   }
-}
-
-function toMessage({ digest, bytes, complete, expiresAtMs, files = 0, processes = 0 }: Capture): NonNullable<CaptureAnswer["capture"]> {
-  return { digest, bytes: BigInt(bytes), complete, files, processes, ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
 }

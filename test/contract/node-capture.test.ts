@@ -204,6 +204,5 @@ test.each(NODE_CAPTURE_FAILPOINTS)("killed at %s and asked again it has one capt
   expect(kept).toHaveLength(1);
   if (first.length > 0) expect(kept).toEqual(first);
   expect(JSON.parse(run().stdout)).toEqual(answer);
-  rmSync(join(home, "captures", `${ID}.attempts`), { force: true });
   expect((await opened()).index.complete).toBe(true);
 });

@@ -1,11 +1,9 @@
-/** Plays the actuator of a node: keeps what it is handed, where that is well signed, and does none of it. */
-import { generateKeyPairSync, verify } from "node:crypto";
+/** Plays the actuator of a node or a cluster: keeps what it is handed, where that is well signed, and does none of it. */
+import { verify } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { credentials } from "@grpc/grpc-js";
 import { intentMessage } from "@hullmark/proto/codec";
-import { RpcChannel } from "@hullmark/proto/rpc";
-import { Actuation, type Intent, IntentSchema, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
-import type { TestVerifier } from "./verifier.ts";
+import { type Intent, IntentSchema, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
+import { admitActuator, type ReachedVerifier } from "./admit-actuator.ts";
 
 interface ListeningActuator {
   readonly intents: Intent[];
@@ -15,13 +13,9 @@ interface ListeningActuator {
   readonly report: (intent: Intent, outcome: Outcome, marks?: NodeMark[]) => Promise<unknown>;
 }
 
-export async function listeningActuator(verifier: TestVerifier, nodeId: string): Promise<ListeningActuator> {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-  const { certificateChain, intentKeys } = await verifier.adminClient.issueActuatorCertificate(request);
-  const pem = certificateChain.map((der) => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString("base64")}\n-----END CERTIFICATE-----\n`).join("");
-  const key = Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" }));
-  const client = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, Buffer.from(pem)))).client(Actuation);
+/** @param of the node's id or name, or the cluster */
+export async function listeningActuator(verifier: ReachedVerifier, of: string | { readonly cluster: true }): Promise<ListeningActuator> {
+  const { client, intentKeys } = await admitActuator(verifier, typeof of === "string" ? { node: of } : of);
   const intents: Intent[] = [];
   const signed: number[] = [];
   let ended = false;

@@ -1,15 +1,12 @@
 /** The verifier as a process of its own, in a folder of its own: it can be killed, at a failpoint or from outside, and started again on what it left. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
-import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
-import { Actuation } from "@hullmark/proto/v1/response";
 
 const MAIN = new URL("../../verifier/main.ts", import.meta.url).pathname;
 
@@ -65,15 +62,6 @@ export class VerifierProcess {
   /** As the admin whom it made at its first start. */
   admin(): RpcChannel {
     return this.channel(this.#read("client.key"), this.#read("client.crt"));
-  }
-
-  /** As an actuator, with a certificate of its own. @param of the node, or the cluster, that it is for */
-  async actuation(of: { readonly node: string } | { readonly cluster: true }) {
-    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-    const request = { ...of, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-    const { certificateChain } = await this.admin().client(Admin).issueActuatorCertificate(request);
-    const pem = certificateChain.map((der) => new X509Certificate(der).toString()).join("");
-    return this.channel(Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" })), Buffer.from(pem)).client(Actuation);
   }
 
   get query() {

@@ -105,7 +105,7 @@ ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"]
 
   /** The admin that the verifier made at its first start. */
   admin(): RpcChannel {
-    return this.#channel(readFileSync(join(this.#admin, "client.key")), readFileSync(join(this.#admin, "client.crt")));
+    return this.channel(readFileSync(join(this.#admin, "client.key")), readFileSync(join(this.#admin, "client.crt")));
   }
 
   get query() {
@@ -120,7 +120,7 @@ ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"]
   async operator(role: OperatorRole, namespaces?: readonly string[]): Promise<RpcChannel> {
     const name = ["some", role, ...(namespaces ?? [])].join("-");
     const { key, pem } = await this.certify((authority, spki) => authority.issueOperator(role, name, spki, 3_600_000, namespaces));
-    return this.#channel(key, pem);
+    return this.channel(key, pem);
   }
 
   /** A certificate of the verifier's own CA. @param clock that dates it; the verifier's where none is given */
@@ -135,7 +135,7 @@ ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"]
     return { key: Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" })), pem: Buffer.from(pem) };
   }
 
-  #channel(key: Buffer, certificate: Buffer): RpcChannel {
+  channel(key: Buffer, certificate: Buffer): RpcChannel {
     return this.track(new RpcChannel(this.mainAddress, credentials.createSsl(this.ca, key, certificate)));
   }
 

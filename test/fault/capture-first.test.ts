@@ -11,6 +11,7 @@ import { type CaptureRequest, type CaptureTakenSchema, CaptureTeller } from "@hu
 import { type Action, ActionKind, ActionState, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
 import { CAPTURING_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { admitActuator } from "../fakes/admit-actuator.ts";
 import { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -61,7 +62,7 @@ async function start(capture: string, failpoint?: string, heartbeat?: string): P
 
 /** Plays the cluster's actuator: does what it is handed at once, and tells of a capture that it cannot have taken. */
 async function actuator(): Promise<void> {
-  const client = await verifier.actuation({ cluster: true });
+  const { client } = await admitActuator(verifier, { cluster: true });
   void (async () => {
     for await (const { intent } of client.pullIntents({})) {
       const { id, kind } = fromBinary(IntentSchema, intent?.body ?? new Uint8Array());

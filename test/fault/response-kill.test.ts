@@ -4,6 +4,7 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { ActionState, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
 import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { admitActuator } from "../fakes/admit-actuator.ts";
 import { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -38,7 +39,7 @@ afterEach(async () => {
 
 /** Plays the actuator: reports each intent that it is handed as done. */
 async function actuator(nodeId: string): Promise<string[]> {
-  const client = await verifier.actuation({ node: nodeId });
+  const { client } = await admitActuator(verifier, { node: nodeId });
   const handed: string[] = [];
   void (async () => {
     for await (const { intent } of client.pullIntents({})) {

@@ -2,9 +2,8 @@
 import { createPublicKey, type KeyObject, verify, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
-import type { Capture } from "@hullmark/capture/capture";
+import { captureMessage } from "@hullmark/capture/capture";
 import type { CapturePart, WantedCapture } from "@hullmark/capture/hand-out";
 import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Actuation } from "@hullmark/proto/v1/response";
@@ -74,10 +73,6 @@ export class IntentKeys {
       return false; // being written, or another actuator's: those that are held stay
     }
   }
-}
-
-function captureMessage({ digest, expiresAtMs, bytes, complete, files = 0, processes = 0 }: Capture) {
-  return { digest, bytes: BigInt(bytes), complete, files, processes, ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
 }
 
 export class VerifierLink {
