@@ -9,6 +9,7 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { type CaptureRequest, type CaptureTakenSchema, CaptureTeller } from "@hullmark/proto/v1/capture";
 import { type Action, ActionKind, ActionState, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
+import { MAX_ATTEMPTS } from "@hullmark/verifier/core/response/decide";
 import { CAPTURING_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { admitActuator } from "../fakes/admit-actuator.ts";
@@ -175,12 +176,15 @@ test.each<[string, (asked: CaptureRequest) => Taken, RegExp]>([
   expect((await only())?.captureProblem).not.toContain("\x1b");
 });
 
-test("where policy leaves what cannot be captured, nothing is done, and people are told", { timeout: LONG }, async () => {
+test("where policy leaves what cannot be captured, nothing is done, it is tried three times though nothing is heard of the pod meanwhile, and people are told", {
+  timeout: LONG,
+}, async () => {
   await start("{ patience: 5m, missed: leave }");
   await actuator();
   await drift();
-  node.send({ case: "captured", value: { id: (await node.next("capture")).id, problem: "no" } });
-  await expect.poll(async () => (await actions()).at(-1), POLL).toMatchObject({ state: ActionState.FAILED, reason: "capture", captureMissed: "not-taken" });
+  for (let i = 0; i < MAX_ATTEMPTS; i++) node.send({ case: "captured", value: { id: (await node.next("capture")).id, problem: "no" } });
+  const left = { state: ActionState.FAILED, reason: "capture", captureMissed: "not-taken" };
+  await expect.poll(actions, POLL).toMatchObject(Array.from({ length: MAX_ATTEMPTS }, () => left));
   expect(handed).toEqual([]);
 });
 

@@ -81,5 +81,7 @@ export function alarmSubject(
 
 function summaryOf({ waiting, uncontained }: { readonly waiting: string; readonly uncontained: string }): string {
   if (uncontained !== "") return uncontained;
-  return waiting !== "" ? `more is to be acted on than policy allows: ${waiting} wait` : "a host allows no more actions within this hour";
+  return waiting !== ""
+    ? `more is to be acted on than policy allows: ${waiting} wait`
+    : "a host, or the cluster's actuator, allows no more actions within this hour";
 }

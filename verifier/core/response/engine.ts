@@ -638,8 +638,10 @@ export class ResponseEngine {
       return;
     }
     const left = leftAsItIs(over, policy(), nowMs());
-    if (left) await this.#write(left, row.state);
-    else await this.#issue(over, row.state, due);
+    if (!left) return void (await this.#issue(over, row.state, due));
+    await this.#write(left, row.state);
+    // It is tried again, however long it is until the container is judged anew.
+    this.touched(row.nodeId, row.containerId);
   }
 
   /** @param decision as of now: whoever listens may be another than when people were asked */
