@@ -3,7 +3,7 @@
  *
  *   node bench/idle.ts [--runtime docker|cri|cri-events] [--containers 0,20,110] [--seconds 60] [--profile FILE] [--json FILE]     as root
  *
- * `cri`: pods told over Kubernetes' runtime interface, each of a container and its sandbox, by a server that is simulated and asked for its list as containerd 1.6 has to be; `cri-events`: by
+ * `cri`: pods told over Kubernetes' runtime interface, each of a container and its sandbox, by a server that is simulated and, as containerd 1.6, has to be asked for its list when its tasks begin and end; `cri-events`: by
  * one that tells events. Their processes, mounts and control groups are real. `--profile`: of the agent's event loop, during the last figures, for a browser's developer tools.
  *
  * Bytes are those of the agent's TCP connection as the kernel counts them (payload in both directions: TLS, HTTP/2 and gRPC included), the same processes all

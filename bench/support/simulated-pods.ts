@@ -4,12 +4,14 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
+import { EventEmitter, on } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { create, type MessageInitShape, type UnknownField } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Events } from "@hullmark/proto/containerd-events";
 import {
   ContainerSchema,
   ContainerState,
@@ -46,7 +48,7 @@ export interface SimulatedPodsOptions {
   /** Its layers, bottom first. */
   readonly layers: readonly Buffer[];
   readonly command: readonly string[];
-  /** Whether the runtime tells events (GetContainerEvents), or has to be asked for its list. */
+  /** Whether the runtime interface tells events (GetContainerEvents), or, as before containerd 1.7, has to be asked for its list when tasks begin and end. */
   readonly events: boolean;
 }
 
@@ -78,6 +80,8 @@ export async function startSimulatedPods(options: SimulatedPodsOptions): Promise
 class SimulatedNode {
   readonly containers = new Map<string, Simulated>();
   readonly sandboxes = new Map<string, Simulated>();
+  /** `started` with each. */
+  readonly tasks = new EventEmitter();
   readonly root: string;
   readonly kubelet: string;
   readonly socketPath: string;
@@ -115,8 +119,10 @@ class SimulatedNode {
         const pod = { name: `rest-${this.sandboxes.size}-${randomBytes(3).toString("hex")}`, uid: randomUUID() };
         const sandbox = await this.#container(pod, undefined);
         this.sandboxes.set(sandbox.id, sandbox);
+        this.tasks.emit("started");
         const container = await this.#container(pod, sandbox);
         this.containers.set(container.id, container);
+        this.tasks.emit("started");
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
@@ -342,6 +348,11 @@ async function serve(node: SimulatedNode, { image, events }: SimulatedPodsOption
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     },
   };
+  const tasks = {
+    async *subscribe(_: unknown, { signal }: { signal: AbortSignal }) {
+      for await (const _started of on(node.tasks, "started", { signal })) yield { namespace: "k8s.io", topic: "/tasks/start" };
+    },
+  };
   const images = {
     imageStatus: async () => ({ image: { id: image.configDigest, repoTags: [image.tagged], repoDigests: [image.reference] } }),
     imageFsInfo: async () => ({ imageFilesystems: [{ fsId: { mountpoint: join(node.root, "io.containerd.snapshotter.v1.overlayfs") } }] }),
@@ -349,6 +360,7 @@ async function serve(node: SimulatedNode, { image, events }: SimulatedPodsOption
   const pass = (): void => undefined;
   addService(server, RuntimeService, runtime, pass, pass);
   addService(server, ImageService, images, pass, pass);
+  addService(server, Events, tasks, pass, pass);
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(`unix:${node.socketPath}`, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve())),
   );

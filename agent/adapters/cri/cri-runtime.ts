@@ -3,6 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { credentials } from "@grpc/grpc-js";
+import { Events } from "@hullmark/proto/containerd-events";
 import {
   type Container,
   ContainerSchema,
@@ -18,14 +19,15 @@ import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type
 import { containerFacts, type Told } from "./container-facts.ts";
 import { bindKind, type MountOwner, SUBPATH } from "./mount-kind.ts";
 import { podFacts } from "./pod.ts";
+import { pause, TaskHints } from "./task-hints.ts";
 import { Unlisted } from "./unlisted.ts";
 import { type ContainerInfo, parseContainerInfo, parseRuntimeConfig, parseSandboxInfo, type SandboxInfo } from "./verbose-info.ts";
 
 const CALL_TIMEOUT_MS = 15_000;
 /** As the kubelet's: a node's list of containers with all labels may be large. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** How often a runtime without events is asked for its containers. */
-const LIST_INTERVAL_MS = 1_000;
+/** A stream that is not refused by then is followed. */
+const REFUSAL_MS = 1_000;
 
 export interface CriRuntimeOptions {
   /** Unix socket of the runtime, absolute. */
@@ -45,6 +47,7 @@ export class CriRuntime implements ContainerRuntime {
   readonly #channel: RpcChannel;
   readonly #runtime: ServiceClient<typeof RuntimeService>;
   readonly #images: ServiceClient<typeof ImageService>;
+  readonly #tasks: ServiceClient<typeof Events>;
   readonly #kubeletDirectory: string;
   readonly #unlisted: Unlisted | undefined;
   #place: Place | undefined;
@@ -58,6 +61,7 @@ export class CriRuntime implements ContainerRuntime {
     });
     this.#runtime = this.#channel.client(RuntimeService);
     this.#images = this.#channel.client(ImageService);
+    this.#tasks = this.#channel.client(Events);
     this.#unlisted = reportOthers ? new Unlisted() : undefined;
     this.#kubeletDirectory = kubeletDirectory.replace(/\/+$/, "");
   }
@@ -126,23 +130,30 @@ export class CriRuntime implements ContainerRuntime {
     // The stream tells nothing of its own until something happens: that it is not refused is seen by waiting for a moment.
     const first = stream.next();
     first.catch(() => {});
-    await Promise.race([first, pause(LIST_INTERVAL_MS, signal)]);
+    await Promise.race([first, pause(REFUSAL_MS, signal)]);
     if (signal.aborted) return;
     yield { kind: "connected", containerId: "" };
     for (let result = await first; !result.done; result = await stream.next()) yield { kind: "changed", containerId: result.value.containerId };
   }
 
-  /** Lists again and again, and tells what is different. A container that came and went between two lists is not told: it could not be measured either. */
+  /** Lists whenever something may have happened, and tells what is different. A container that came and went between two lists is not told: it could not be measured either. */
   async *#listWatch(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
-    let before = await this.#states(signal);
-    yield { kind: "connected", containerId: "" };
-    while (!signal.aborted) {
-      await pause(LIST_INTERVAL_MS, signal);
-      if (signal.aborted) return;
-      const now = await this.#states(signal);
-      for (const [id, state] of now) if (before.get(id) !== state) yield { kind: "changed", containerId: id };
-      for (const id of before.keys()) if (!now.has(id)) yield { kind: "changed", containerId: id };
-      before = now;
+    const over = new AbortController();
+    // Before the list: what happens after it is told.
+    const hints = new TaskHints(this.#tasks, AbortSignal.any([signal, over.signal]));
+    try {
+      let before = await this.#states(signal);
+      yield { kind: "connected", containerId: "" };
+      while (!signal.aborted) {
+        await guard(() => hints.due(signal));
+        if (signal.aborted) return;
+        const now = await this.#states(signal);
+        for (const [id, state] of now) if (before.get(id) !== state) yield { kind: "changed", containerId: id };
+        for (const id of before.keys()) if (!now.has(id)) yield { kind: "changed", containerId: id };
+        before = now;
+      }
+    } finally {
+      over.abort();
     }
   }
 
@@ -252,18 +263,6 @@ async function subPathKind(source: string, owner: MountOwner): Promise<string> {
   }
   // A path of the node's has no directory there.
   return "bind";
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }
 
 class MissingError extends Error {}
