@@ -5,37 +5,32 @@
 import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
 import type { CaptureTaken } from "@hullmark/proto/v1/capture";
 import { Verdict } from "@hullmark/proto/v1/common";
-import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionKind, ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
-import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
-import type { NoteSigner } from "../../ports/signer.ts";
-import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
+import type { ActionRow, ActionWrite, ClaimRow, PauseRow } from "../../ports/rows.ts";
+import type { Store } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
-import { claimRow } from "../fleet/claims.ts";
-import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
-import { allWorkloads, keyOfNumber, keyOfWorkload, rowPages } from "../fleet/row-pages.ts";
-import { isLack } from "../policy/kinds.ts";
-import type { Policy } from "../policy/types.ts";
+import { keyOfNumber, keyOfWorkload, rowPages } from "../fleet/row-pages.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
+import { type ActuatorStream, ActuatorStreams } from "./actuator-streams.ts";
 import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { answered, capturing, isCaptureOver, leftAsItIs, patienceFor } from "./capture-first.ts";
 import { MISSED, missed } from "./capture-missed.ts";
 import { type CaptureAsked, CaptureRequests } from "./capture-requests.ts";
-import { causeOf } from "./causes.ts";
-import { type Decision, decide, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
-import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
-import { isInPod } from "./eviction.ts";
+import { responseClaims, uncontainedWords } from "./claims.ts";
+import { type Decision, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
+import type { NodeDecision } from "./decide-node.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
-import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
+import { type AffectedLayer, openPoison } from "./poison.ts";
 import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, reportedPurge, uncontained } from "./purge.ts";
 import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
-import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { isSameAction } from "./same-action.ts";
+import { ResponseError, type ResponseServices } from "./services.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
-import { type StandingMarks, standingMarks } from "./standing-marks.ts";
+import { type Key, Situations } from "./situations.ts";
+import type { StandingMarks } from "./standing-marks.ts";
 import {
   actionFact,
   actionId,
@@ -53,75 +48,13 @@ import {
 import { Turns } from "./turns.ts";
 import { UNSETTLED } from "./unsettled.ts";
 
-/** Where a process can be killed in the tests; each must be survived. */
-export const RESPONSE_FAILPOINTS = ["before-issue", "after-issue", "before-settle", "after-settle"] as const;
-/** The same, where a pod's node is asked for a capture first. */
-export const CAPTURING_FAILPOINTS = ["before-capturing", "after-capturing", "before-captured", "after-captured"] as const;
-export type ResponseFailpoint = (typeof RESPONSE_FAILPOINTS | typeof CAPTURING_FAILPOINTS)[number];
-
-export interface ResponseServices {
-  readonly store: Store;
-  readonly committer: Committer;
-  readonly policy: () => Policy;
-  /** By whatever credentials. */
-  readonly samePerson: (a: string, b: string) => boolean;
-  /** The node as it is judged now. */
-  readonly node: (nodeId: string) => NodeRow | undefined;
-  /** Every node that is known, as it is judged now; revoked ones too. */
-  readonly nodes: () => readonly NodeRow[];
-  /** Where the service that this container stands for could go back to; undefined: not known until its node tells of it. */
-  readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback | undefined>;
-  /** The cluster that is watched; undefined: none. */
-  readonly cluster: string | undefined;
-  /** The pod that a container is of; undefined: not known until its node tells of it. */
-  readonly pod: (row: WorkloadRow) => PodTarget | "none" | undefined;
-  /** Chain ids of an image's layers, lowest first; empty: not known. */
-  readonly layerChains: (configDigests: ReadonlySet<string>) => Promise<(configDigest: string) => readonly string[]>;
-  /** Ed25519 keys that count now, the one in use first. */
-  readonly intentKeys: () => readonly NoteSigner[];
-  readonly random: (bytes: number) => Buffer;
-  readonly nowMs: () => number;
-  readonly verifierId: string;
-  readonly region: string;
-  readonly onProblem: (error: unknown) => void;
-  readonly passing: (point: ResponseFailpoint) => void;
-}
-
-/** NOT_FOUND: no such action, or none of this actuator. NOT_AWAITING: it was decided already. NOT_UNDOABLE, NOT_PURGEABLE, HELD: the message says by what. */
-export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "NOT_UNDOABLE" | "NOT_PURGEABLE" | "HELD" | "BAD_OUTCOME";
-
-export class ResponseError extends Error {
-  readonly code: ResponseErrorCode;
-
-  constructor(code: ResponseErrorCode, message: string) {
-    super(message);
-    this.name = "ResponseError";
-    this.code = code;
-  }
-}
-
 type Act = Extract<Decision | NodeDecision, { act: true }>;
-/** Node, and container; of the node itself empty. */
-type Key = `${string}/${string}`;
 /** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
 const MAX_DIRTY = 100_000;
 /** Held back containers, actions that wait for people, and those that wait for nodes, that are looked at again in one tick: of each so many. */
 const MAX_LOOKS_A_TICK = 200;
 /** Containers that are decided on before anything else has its turn. */
 const MAX_LOOKS_A_TURN = 32;
-/** Pages of drifts of one container; with more nothing is done, since what is not seen might forbid it. */
-const MAX_DRIFT_PAGES = 10;
-
-/** More bear out no more; and containers of other nodes that are looked at for them, beyond which nothing is borne out. */
-const MAX_WITNESSES = 2;
-const MAX_WITNESS_LOOKS = 100;
-
-/** Whoever listens for the intents of a node or a cluster. */
-export interface ActuatorStream {
-  push(row: ActionRow): void;
-  /** The verifier stops, or the node is revoked: nothing more comes. */
-  end(): void;
-}
 
 export class ResponseEngine {
   readonly #services: ResponseServices;
@@ -136,18 +69,9 @@ export class ResponseEngine {
   readonly #heldCaptures = new Map<Key, Held>();
   /** Containers that an action of longer ago isolates. */
   readonly #isolated = new Set<Key>();
-  readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
+  readonly #streams = new ActuatorStreams();
+  readonly #situations: Situations;
   readonly #captures = new CaptureRequests();
-  /** Since when containers have been unmeasurable by their own doing, Unix milliseconds. */
-  readonly #overBudget = new Map<Key, number>();
-  /** Marked nodes whose layers are not known to be well again → what was found of them. */
-  readonly #notWell = new Map<string, readonly DriftRow[]>();
-  /** From the rows; undefined: they have changed since. */
-  #standing: ReadonlyMap<string, StandingMarks> | undefined;
-  /** Nodes that are not revoked, counted once a tick. */
-  #members: number | undefined;
-  /** Containers of all nodes, counted once a turn. */
-  #containers: number | undefined;
   /** Layers of which a purge failed though it was carried out, and which are not known to be well since. */
   #uncontained: readonly ActionRow[] = [];
   #pause: PauseRow | undefined;
@@ -164,6 +88,7 @@ export class ResponseEngine {
 
   private constructor(services: ResponseServices) {
     this.#services = services;
+    this.#situations = new Situations(services, this.#rows, this.#streams, () => this.#pause !== undefined);
   }
 
   /** Reads what is stored. @throws StoreError */
@@ -179,7 +104,7 @@ export class ResponseEngine {
 
   /** Nodes and clusters whose actuators listen. */
   get listening(): number {
-    return this.#actuators.size;
+    return this.#streams.names().length;
   }
 
   /** What is held back, and by what. */
@@ -196,45 +121,24 @@ export class ResponseEngine {
 
   /** What Hullmark has put on nodes and not taken away again, by node id. */
   standing(): ReadonlyMap<string, StandingMarks> {
-    this.#standing ??= standingMarks(this.#rows.all());
-    return this.#standing;
+    return this.#rows.standing();
   }
 
-  /**
-   * Whether policy withholds the certificate of this node: it was found to be otherwise than it should, and has not been attested since. A new boot, of which nothing is
-   * known yet, changes nothing. @throws StoreError
-   */
+  /** Whether policy withholds the certificate of this node: see {@link Situations.withholds}. @throws StoreError */
   async withholds(nodeId: string): Promise<boolean> {
-    const { store, policy, node } = this.#services;
-    const row = node(nodeId);
-    if (!row || this.#pause || policy().mode !== "enforce" || isAttested(row.verdict)) return false;
-    const rule = nodeRuleFor(policy(), row.name);
-    if (!rule?.withholdCertificate) return false;
-    return ownOpen(await store.readOpenDrifts(nodeId)).some(({ kind }) => counts(rule, kind));
+    return await this.#situations.withholds(nodeId);
+  }
+
+  /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
+  async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
+    return await this.#situations.affected(nodeId);
   }
 
   /** What people should know when they look at the fleet. */
   get claims(): readonly ClaimRow[] {
-    const waiting = this.#waiting();
-    const same = this.held()["same-image"] ?? 0;
-    const budget = [...this.#rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
-    return [
-      ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
-      ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
-      ...(same > 0
-        ? [claimRow("same-image", `${same} containers are not rolled back: what is verified is the same image by another name: docs/response.md#rollback`)]
-        : []),
-      ...this.#uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
-      ...[...this.#notWell].flatMap(([id, [first]]) => this.#notWellClaim(id, first)),
-      ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
-    ];
-  }
-
-  #notWellClaim(nodeId: string, drift: DriftRow | undefined): ClaimRow[] {
-    const node = this.#services.node(nodeId);
-    if (!node || !drift || !this.standing().has(nodeId)) return [];
-    const what = drift.layerIndex >= 0 ? `layer ${drift.layerIndex} of ${drift.imageReference}` : drift.imageReference;
-    return [claimRow("not-measured", `${node.name} stays marked until ${what} is measured equal there (${drift.id}): docs/response.md#layers`)];
+    const { node } = this.#services;
+    const { notWell } = this.#situations;
+    return responseClaims({ waiting: this.#waiting(), held: this.held(), rows: this.#rows, uncontained: this.#uncontained, notWell, node, pause: this.#pause });
   }
 
   /** What waits for the breaker, in words; empty: nothing. */
@@ -261,7 +165,7 @@ export class ResponseEngine {
 
   /** A container is no more. */
   removed(nodeId: string, containerId: string): void {
-    this.#overBudget.delete(`${nodeId}/${containerId}`);
+    this.#situations.removed(`${nodeId}/${containerId}`);
     this.#held.delete(`${nodeId}/${containerId}`);
     this.#isolated.delete(`${nodeId}/${containerId}`);
     this.touched(nodeId, containerId);
@@ -271,7 +175,7 @@ export class ResponseEngine {
   tick(): Promise<void> {
     return this.#inTurn(async () => {
       const { nowMs } = this.#services;
-      this.#members = undefined;
+      this.#situations.nextTick();
       for (const row of this.#rows.all()) if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
       const byPeople = ({ kind }: ActionRow) => kind === ActionKind.RELEASE || kind === ActionKind.PURGE;
       for (const row of this.#awaitingTurns.next(this.#inState(ActionState.AWAITING).filter((each) => !byPeople(each)))) await this.#stillDue(row);
@@ -302,7 +206,6 @@ export class ResponseEngine {
       if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
       if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
       this.#rows.remove(row);
-      this.#standing = undefined;
     }
   }
 
@@ -325,15 +228,11 @@ export class ResponseEngine {
    * @returns a function that ends it
    */
   connect(name: ActuatorName, stream: ActuatorStream): () => void {
-    const streams = this.#actuators.get(name) ?? new Set();
-    this.#actuators.set(name, streams.add(stream));
+    const end = this.#streams.add(name, stream);
     for (const row of this.#handOut(name)) stream.push(row);
     for (const [key, why] of this.#held) if (why === "no-actuator") this.#dirty.add(key);
     this.#drain();
-    return () => {
-      streams.delete(stream);
-      if (streams.size === 0) this.#actuators.delete(name);
-    };
+    return end;
   }
 
   /** A node's agent that captures has connected: it is asked for what is waited for, then for each that is. @returns ends it */
@@ -452,7 +351,7 @@ export class ResponseEngine {
     const { node, nowMs, policy } = this.#services;
     const found = node(row.nodeId);
     if (!found || !row.purge) throw new ResponseError("NOT_FOUND", "no such node");
-    const actuator = this.#actuators.has(actuatorName.ofNode(row.nodeId));
+    const actuator = this.#streams.has(actuatorName.ofNode(row.nodeId));
     const situation: PurgeSituation = { policy: policy(), node: found, paused: this.#pause !== undefined, actuator, nowMs: nowMs() };
     const why = purgeHeldBy(situation);
     if (why !== undefined) throw new ResponseError("HELD", `not now: ${why}`);
@@ -461,7 +360,7 @@ export class ResponseEngine {
   }
 
   async #toPurge(nodeId: string, layer: string): Promise<PurgeFacts> {
-    const facts = await factsForPurge(this.#services, nodeId, await this.affected(nodeId), layer);
+    const facts = await factsForPurge(this.#services, nodeId, await this.#situations.affected(nodeId), layer);
     if (typeof facts === "string") throw new ResponseError("NOT_PURGEABLE", facts);
     return facts;
   }
@@ -483,7 +382,7 @@ export class ResponseEngine {
   }
 
   async #release(row: ActionRow, before: ActionState | undefined, by: string): Promise<ActionRow> {
-    if (!this.#actuators.has(actuatorName.ofAction(row))) throw new ResponseError("HELD", "not now: no-actuator");
+    if (!this.#streams.has(actuatorName.ofAction(row))) throw new ResponseError("HELD", "not now: no-actuator");
     return await this.#issue(row, before, undefined, by);
   }
 
@@ -512,16 +411,12 @@ export class ResponseEngine {
 
   /** Ends every actuator's stream: they come back by themselves. */
   disconnect(): void {
-    for (const name of [...this.#actuators.keys()]) this.#end(name);
+    for (const name of this.#streams.names()) this.#streams.end(name);
   }
 
   /** Ends the streams of a node's actuators: those of a revoked node are refused when they come back. */
   disconnectNode(nodeId: string): void {
-    this.#end(actuatorName.ofNode(nodeId));
-  }
-
-  #end(name: ActuatorName): void {
-    for (const stream of [...(this.#actuators.get(name) ?? [])]) stream.end();
+    this.#streams.end(actuatorName.ofNode(nodeId));
   }
 
   /** Ends; what is being written still is. */
@@ -543,7 +438,7 @@ export class ResponseEngine {
   }
 
   #handOutAll(): void {
-    for (const [name, streams] of this.#actuators) for (const row of this.#handOut(name)) for (const stream of streams) stream.push(row);
+    for (const name of this.#streams.names()) for (const row of this.#handOut(name)) this.#streams.push(row);
   }
 
   /** People undo what was done while nothing else is. */
@@ -555,7 +450,7 @@ export class ResponseEngine {
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const run = this.#turn.then(() => {
-      this.#containers = undefined;
+      this.#situations.nextTurn();
       return work();
     });
     this.#turn = run.catch(() => undefined);
@@ -584,7 +479,7 @@ export class ResponseEngine {
   async #consider(key: Key): Promise<boolean> {
     const [nodeId = "", containerId = ""] = key.split("/");
     try {
-      const decision = await this.#decide(nodeId, containerId);
+      const decision = await this.#situations.decide(nodeId, containerId);
       this.#held.delete(key);
       if (!decision.act && decision.why === "node-cause") this.#dirty.add(`${nodeId}/`);
       if (decision.act) await this.#begin(decision);
@@ -655,7 +550,7 @@ export class ResponseEngine {
     passing("before-issue");
     const next = await this.#write(issued(row, { id, body, signatures }, atMs), before, by);
     passing("after-issue");
-    if (this.#mayBeHandedOut(next)) for (const stream of this.#actuators.get(actuatorName.ofAction(row)) ?? []) stream.push(next);
+    if (this.#mayBeHandedOut(next)) this.#streams.push(next);
     return next;
   }
 
@@ -698,148 +593,13 @@ export class ResponseEngine {
     const stored = commit.actions?.[0]?.row ?? row;
     this.#rows.put(stored);
     if (stored.kind === ActionKind.ISOLATE && stored.state === ActionState.DONE) this.#isolated.add(`${stored.nodeId}/${stored.containerId}`);
-    this.#standing = undefined;
     return stored;
-  }
-
-  #countMembers(): number {
-    this.#members ??= this.#services.nodes().filter(isMember).length;
-    return this.#members;
-  }
-
-  async #decideNode(nodeId: string, own?: ActionRow): Promise<NodeDecision> {
-    const { store, policy, node, nowMs, cluster } = this.#services;
-    const row = node(nodeId);
-    const believed = row && (row.verdict === Verdict.CONTRAINDICATED || isAttested(row.verdict));
-    const open = believed && policy().mode !== "observe" ? await store.readOpenDrifts(nodeId) : [];
-    const poison = openPoison(open);
-    const left = poison.length === 0 && row && isAttested(row.verdict) ? await this.#unhealed(nodeId) : [];
-    this.#notWell.delete(nodeId);
-    if (left.length > 0) this.#notWell.set(nodeId, left);
-    return decideNode(
-      {
-        ...{ policy: policy(), node: row, standing: this.standing(), history: [...this.#rows.all()] },
-        ...{ paused: this.#pause !== undefined, nowMs: nowMs(), members: this.#countMembers() },
-        isMember: (id) => isMember(node(id)),
-        cluster: cluster !== undefined && this.#actuators.has(actuatorName.ofCluster(cluster)) ? cluster : undefined,
-        listening: [...this.#actuators.keys()].flatMap((name) => node(actuatorName.nodeOf(name)) ?? []),
-        ...{ drifts: ownOpen(open), poison, unhealed: left.length > 0 },
-      },
-      own,
-    );
-  }
-
-  /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
-  async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
-    const { store, layerChains } = this.#services;
-    const drifts = [...openPoison(await store.readOpenDrifts(nodeId)), ...(await this.#unhealed(nodeId))];
-    if (drifts.length === 0) return [];
-    const images = await store.readImages();
-    const chainsOf = await layerChains(new Set(images.map(({ configDigest }) => configDigest)));
-    return affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf);
-  }
-
-  /** What was found of its layers and images since it was marked, and of which nothing says that it is well again. */
-  async #unhealed(nodeId: string): Promise<readonly DriftRow[]> {
-    const { store, layerChains } = this.#services;
-    const [first] = this.standing().get(nodeId)?.actions ?? [];
-    if (!first) return [];
-    const drifts: DriftRow[] = [];
-    const filter = { states: [DriftState.RESOLVED], nodeId, container: "", notResolvedBeforeMs: first.createdAtMs };
-    let full = 0;
-    for await (const rows of rowPages((page) => store.listDrifts(filter, page), keyOfNumber)) {
-      drifts.push(...rows.filter((each) => poisonOf(each) !== undefined));
-      // What is not seen might forbid it.
-      if (rows.length === MAX_PAGE_ROWS && ++full > MAX_DRIFT_PAGES) return rows;
-    }
-    if (drifts.length === 0) return [];
-    const workloads = await allWorkloads(store, { verdicts: [], nodeId });
-    return unhealed(drifts, workloads, await layerChains(new Set([...drifts, ...workloads].map(({ configDigest }) => configDigest))));
   }
 
   /** Of an action that waits for people: what would only be recorded is not what they were asked for. */
   async #decideInEarnest(row: ActionRow): Promise<Decision | NodeDecision> {
     if (this.#services.policy().mode === "dry-run") return { act: false, why: "dry-run" };
-    return await this.#decide(row.nodeId, row.containerId, row);
-  }
-
-  async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
-    if (containerId === "") return await this.#decideNode(nodeId, own);
-    const { store, policy, node, nowMs, cluster, pod } = this.#services;
-    this.#containers ??= Object.values((await store.countResults()).byVerdict).reduce((sum, n) => sum + n, 0);
-    const [workloads, drifts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId)]);
-    if (!drifts) return { act: false, why: "too-many-drifts" };
-    const untrusted = policy().mode !== "observe" && drifts.some((drift) => causeOf(drift) === "untrusted");
-    const rollback = untrusted ? await this.#services.rollback(nodeId, containerId) : NO_ROLLBACK;
-    const workload = workloads.find((each) => each.nodeId === nodeId && each.containerId === containerId);
-    return decide(
-      {
-        policy: policy(),
-        node: node(nodeId),
-        workload,
-        drifts,
-        history: workload ? this.#rows.about(workload, nowMs()) : [],
-        rollback,
-        overBudgetMs: this.#overBudgetMs(workload, nowMs()),
-        witnesses: untrusted && workload && isInPod(workload.containerName) ? await this.#witnesses(workload) : 0,
-        cordoned:
-          this.standing()
-            .get(nodeId)
-            ?.marks.some((mark) => mark !== NodeMark.LABEL) ?? false,
-        paused: this.#pause !== undefined,
-        pod: workload && pod(workload),
-        actuator: (ofPod) => this.#actuators.has(ofPod ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),
-        containers: this.#containers,
-        nowMs: nowMs(),
-      },
-      own,
-    );
-  }
-
-  /** This process's own time: after a restart it is waited for anew. */
-  #overBudgetMs(workload: WorkloadRow | undefined, nowMs: number): number | undefined {
-    if (!workload) return undefined;
-    const key: Key = `${workload.nodeId}/${workload.containerId}`;
-    if (!isOverBudget(workload)) {
-      this.#overBudget.delete(key);
-      return undefined;
-    }
-    // A clock that was set back begins anew.
-    const sinceMs = Math.min(this.#overBudget.get(key) ?? nowMs, nowMs);
-    this.#overBudget.set(key, sinceMs);
-    return nowMs - sinceMs;
-  }
-
-  /** Attested nodes, two at most, on which a container of this workload and image is found to be untrusted, as this one is: its own files may differ on many. */
-  async #witnesses({ workload, configDigest }: WorkloadRow): Promise<number> {
-    const rows = await allWorkloads(this.#services.store, { verdicts: [Verdict.CONTRAINDICATED], nodeId: "" });
-    const alike = rows.filter((each) => each.workload === workload && each.configDigest === configDigest && isInPod(each.containerName));
-    const nodes = new Set<string>();
-    let looks = 0;
-    for (const { nodeId, containerId } of alike) {
-      if (nodes.size >= MAX_WITNESSES || looks >= MAX_WITNESS_LOOKS) break;
-      if (nodes.has(nodeId) || !this.#isBelieved(nodeId)) continue;
-      looks++;
-      const drifts = await this.#openDrifts(nodeId, containerId);
-      if (drifts?.some((drift) => causeOf(drift) === "untrusted")) nodes.add(nodeId);
-    }
-    return nodes.size;
-  }
-
-  #isBelieved(nodeId: string): boolean {
-    const node = this.#services.node(nodeId);
-    return node !== undefined && isMember(node) && isAttested(node.verdict);
-  }
-
-  async #openDrifts(nodeId: string, containerId: string): Promise<DriftRow[] | undefined> {
-    const found: DriftRow[] = [];
-    const filter = { states: [DriftState.OPEN], nodeId, container: containerId };
-    let full = 0;
-    for await (const rows of rowPages((page) => this.#services.store.listDrifts(filter, page), keyOfNumber)) {
-      found.push(...rows.filter((each) => each.containerId === containerId));
-      if (rows.length === MAX_PAGE_ROWS && ++full === MAX_DRIFT_PAGES) return undefined;
-    }
-    return found;
+    return await this.#situations.decide(row.nodeId, row.containerId, row);
   }
 
   /** Of isolations those whose containers are still there. @throws StoreError */
@@ -860,7 +620,6 @@ export class ResponseEngine {
     await pages({ states: [], sinceMs: 0, onNodes: true });
     await pages({ states: [], sinceMs: 0, isolations: true });
     await this.#keepIsolated();
-    this.#standing = undefined;
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();
   }
@@ -868,17 +627,4 @@ export class ResponseEngine {
 
 function isHeld(why: string): why is Held {
   return (HELD as readonly string[]).includes(why);
-}
-
-function uncontainedWords({ nodeName, purge }: ActionRow): string {
-  return `containment failed: layer ${purge?.layerIndex} of ${nodeName} is not as signed after it was purged`;
-}
-
-/** What speaks against the node itself and nobody has acknowledged. That it is not heard, or proves nothing, says nothing against it. */
-function ownOpen(drifts: readonly DriftRow[]): DriftRow[] {
-  return drifts.filter(({ containerId, state, kind }) => containerId === "" && state === DriftState.OPEN && !isLack(kind));
-}
-
-function isMember(node: NodeRow | undefined): boolean {
-  return node !== undefined && node.revokedAtMs === undefined;
 }

@@ -2,6 +2,7 @@
 import type { ActionRow, WorkloadRow } from "../../ports/rows.ts";
 import { countsAtMs, countsNow } from "./breaker.ts";
 import { serviceOf } from "./decide.ts";
+import { type StandingMarks, standingMarks } from "./standing-marks.ts";
 
 export class ActionHistory {
   readonly #rows = new Map<string, ActionRow>();
@@ -9,6 +10,8 @@ export class ActionHistory {
   readonly #bySubject = new Map<string, Set<string>>();
   /** Of any service, those that limits count, of whatever age: clocks are set back. undefined: some have come since. */
   #counted: readonly ActionRow[] | undefined;
+  /** undefined: some have changed since. */
+  #standing: ReadonlyMap<string, StandingMarks> | undefined;
 
   /** In the order in which they came. */
   all(): IterableIterator<ActionRow> {
@@ -19,15 +22,23 @@ export class ActionHistory {
     return this.#rows.get(id);
   }
 
+  /** What was put on nodes and not taken away again, by node id. */
+  standing(): ReadonlyMap<string, StandingMarks> {
+    this.#standing ??= standingMarks(this.all());
+    return this.#standing;
+  }
+
   put(row: ActionRow): void {
     const before = this.#rows.get(row.id);
     this.#rows.set(row.id, row);
+    this.#standing = undefined;
     for (const subject of subjectsOf(row)) this.#bySubject.set(subject, (this.#bySubject.get(subject) ?? new Set()).add(row.id));
     if ([row, ...(before ? [before] : [])].some((each) => countsAtMs(each) !== undefined)) this.#counted = undefined;
   }
 
   remove(row: ActionRow): void {
     this.#rows.delete(row.id);
+    this.#standing = undefined;
     for (const subject of subjectsOf(row)) {
       const ids = this.#bySubject.get(subject);
       ids?.delete(row.id);

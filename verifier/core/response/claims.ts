@@ -1,0 +1,46 @@
+/** What people should know of responses when they look at the fleet. Pure. */
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
+import { claimRow } from "../fleet/claims.ts";
+import type { Held } from "./decide.ts";
+import type { ActionHistory } from "./history.ts";
+
+export interface ResponseStanding {
+  /** What waits for the breaker, in words; empty: nothing. */
+  readonly waiting: string;
+  readonly held: Readonly<Partial<Record<Held, number>>>;
+  readonly rows: ActionHistory;
+  /** Layers of which a purge failed though it was carried out. */
+  readonly uncontained: readonly ActionRow[];
+  /** Marked nodes whose layers are not known to be well again → what was found of them. */
+  readonly notWell: ReadonlyMap<string, readonly DriftRow[]>;
+  readonly node: (nodeId: string) => NodeRow | undefined;
+  readonly pause: PauseRow | undefined;
+}
+
+export function responseClaims(standing: ResponseStanding): ClaimRow[] {
+  const { waiting, held, rows, uncontained, notWell, pause } = standing;
+  const same = held["same-image"] ?? 0;
+  const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
+  return [
+    ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
+    ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
+    ...(same > 0
+      ? [claimRow("same-image", `${same} containers are not rolled back: what is verified is the same image by another name: docs/response.md#rollback`)]
+      : []),
+    ...uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
+    ...[...notWell].flatMap(([id, [first]]) => notWellClaim(standing, id, first)),
+    ...(pause ? [claimRow("actions-paused", `by ${pause.by}: ${pause.reason}`)] : []),
+  ];
+}
+
+function notWellClaim({ node: nodeOf, rows }: ResponseStanding, nodeId: string, drift: DriftRow | undefined): ClaimRow[] {
+  const node = nodeOf(nodeId);
+  if (!node || !drift || !rows.standing().has(nodeId)) return [];
+  const what = drift.layerIndex >= 0 ? `layer ${drift.layerIndex} of ${drift.imageReference}` : drift.imageReference;
+  return [claimRow("not-measured", `${node.name} stays marked until ${what} is measured equal there (${drift.id}): docs/response.md#layers`)];
+}
+
+export function uncontainedWords({ nodeName, purge }: ActionRow): string {
+  return `containment failed: layer ${purge?.layerIndex} of ${nodeName} is not as signed after it was purged`;
+}
