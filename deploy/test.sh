@@ -140,6 +140,12 @@ vitest_suite containerd-2-layers 600 --config test/vitest.config.ts test/integra
 record_suite containerd-2-layers test/vitest.config.ts
 unset HULLMARK_ENGINE_BIN
 
+echo; echo 'On cgroup version 2'
+export HULLMARK_CGROUP=2
+vitest_suite cgroup-2 300 --config test/vitest.config.ts test/integration/container-runtime-docker.test.ts
+record_suite cgroup-2 test/vitest.config.ts
+unset HULLMARK_CGROUP
+
 if [ -n "$full" ]; then
   echo; echo 'Soak'
   wait "$job_soak" || true

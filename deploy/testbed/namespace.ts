@@ -17,7 +17,8 @@ export interface MountNamespace {
 
 // slave: what the host mounts later is seen inside, nothing goes out. rshared: `:rslave` binds of containers then work.
 // -n: no utab of mount(8)'s own in the host's /run. The locks, inherited by sleep, keep others from removing the folders; -ef: nobody
-// has just done so. Of two arguments each the first is mounted over the second; a file has no lock of its own.
+// has just done so. Of two arguments each the first is mounted over the second; a file has no lock of its own. Runtimes take cgroups to be
+// of the version that is mounted there.
 const HOLD = `mount -n --make-rshared / || exit
 fd=3
 while [ $# -gt 0 ]; do
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
   mount -n --bind "$1" "$2" || exit
   shift 2
 done
+[ "$HULLMARK_CGROUP" != 2 ] || mount -n -t cgroup2 cgroup2 /sys/fs/cgroup || exit
 echo ready && exec sleep infinity`;
 
 const NOT_PERMITTED =

@@ -17,6 +17,7 @@ beforeAll(async () => {
   const { engine, registry } = bed as { engine: Engine; registry: NonNullable<Testbed["registry"]> };
   const image = await pushImage(registry.host, "acme/web", "1", acceptanceImage(await loadPrograms()));
   const docker = (...args: string[]) => run([program("docker"), "--host", engine.dockerHost, ...args]);
+  if (process.env["HULLMARK_CGROUP"] === "2") expect(await docker("info", "--format", "{{.CgroupVersion}} {{.CgroupDriver}}")).toBe("2 cgroupfs\n");
   subject = {
     runtime: new DockerRuntime({ socketPath: engine.socketPath }),
     image,
