@@ -32,6 +32,7 @@ import { type AgentConfig, loadConfig } from "./config.ts";
 import { CaptureDesk, NODE_CAPTURE_FAILPOINTS, type NodeCaptureFailpoint } from "./core/capture-desk.ts";
 import { ChangeSourceKeeper } from "./core/change-source-keeper.ts";
 import { codeInspection } from "./core/code-inspection.ts";
+import { comparedVariables } from "./core/compared-variables.ts";
 import { FileContents } from "./core/file-contents.ts";
 import { NodeAgent } from "./core/node-agent.ts";
 import { NodeCondition } from "./core/node-state.ts";
@@ -176,6 +177,10 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         ),
       bootLog: () => bootLog.read(),
       content: (request) => contents.answer(request),
+      variables: (request) => {
+        log.info({ containers: request.containerIds.slice(0, 8), names: request.names.length }, "the verifier asks which variables are equal");
+        return comparedVariables(request, (id) => agent.factsOf(id));
+      },
       capture: async (request) => desk?.answer(request) ?? { id: request.id, problem: "this node captures nothing" },
       captureWanted: (wanted) => void handOut.answer(wanted).catch((err: unknown) => log.warn({ err }, "a capture could not be handed out")),
       tree: async (request) => answerTree(request, await agent.tree(request.tree)),

@@ -39,6 +39,7 @@ import type { VerifierConfig } from "./config.ts";
 import { ALERT_FAILPOINTS, AlertBook, HandledAlerts } from "./core/alerting/index.ts";
 import { MAX_FINDINGS } from "./core/appraisal/index.ts";
 import { DriftDiffs } from "./core/contents/drift-diffs.ts";
+import { ReplicaVariables } from "./core/contents/replica-variables.ts";
 import { Drills } from "./core/drill/drills.ts";
 import { isAlarming } from "./core/drill/standing.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
@@ -614,6 +615,7 @@ async function start(
         vulnerabilities: vulnerabilityOverview,
         vulnerabilityStanding: () => vulnerabilityAlarms.standing,
         actuators: () => response.listening,
+        variables: new ReplicaVariables({ pods: pods?.view, sessions, random: (bytes) => randomBytes(bytes) }),
         claims: () => [
           ...history.claims,
           ...policies.claims,

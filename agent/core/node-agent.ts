@@ -5,7 +5,7 @@
 import type { MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import type { Change } from "../ports/change-source.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { ContainerRuntime, RuntimeFacts } from "../ports/container-runtime.ts";
+import type { ContainerFacts, ContainerRuntime, RuntimeFacts } from "../ports/container-runtime.ts";
 import type { NodeFiles } from "../ports/node-files.ts";
 import type { RootFilesystem } from "../ports/root-filesystem.ts";
 import type { Spool } from "../ports/spool.ts";
@@ -196,6 +196,11 @@ export class NodeAgent {
     if (layerId === "") return monitor?.place;
     const layer = monitor?.uses(layerId) ? await this.#layers.find(layerId) : undefined;
     return layer && { root: layer.directory.path, tree: layer.tree };
+  }
+
+  /** As its runtime told it last; undefined: there is none. */
+  factsOf(containerId: string): ContainerFacts | undefined {
+    return this.#monitors.get(containerId)?.facts;
   }
 
   /** Resolves when it is known which containers there are, and this one is measured; after so long in any case. */

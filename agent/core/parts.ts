@@ -128,7 +128,8 @@ export function configurationPart(
   return { bytes: toBinary(ContainerConfigurationSchema, message), cut: [...cut.what] };
 }
 
-function environmentEntry(envKey: Buffer, entry: string): { name: string; digest: Buffer } {
+/** @param envKey secret bytes @param entry `NAME=VALUE` @returns as EnvVariable has it */
+export function environmentEntry(envKey: Buffer, entry: string): { name: string; digest: Buffer } {
   const at = entry.indexOf("=");
   const name = at < 0 ? entry : entry.slice(0, at);
   const value = at < 0 ? "" : entry.slice(at + 1);

@@ -9,6 +9,7 @@ import {
   EvidenceBodySchema,
   type MeasurementPolicy,
   type TreeRequest,
+  type VariablesRequest,
   type Welcome,
 } from "@hullmark/proto/v1/attestation";
 import type { CaptureRequest, CaptureWanted } from "@hullmark/proto/v1/capture";
@@ -31,6 +32,7 @@ const DRAIN_MS = 4_000;
 type QuoteMessage = Extract<OutgoingMessage["message"], { case: "quote" }>["value"];
 type ContentMessage = Extract<OutgoingMessage["message"], { case: "content" }>["value"];
 type CapturedMessage = Extract<OutgoingMessage["message"], { case: "captured" }>["value"];
+type VariablesMessage = Extract<OutgoingMessage["message"], { case: "variables" }>["value"];
 type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"];
 
 /** What the session asks of the rest of the agent. */
@@ -43,6 +45,8 @@ export interface SessionHandlers {
   tree(request: TreeRequest): Promise<TreeMessage>;
   /** The content of a file, or why it is not handed out. */
   content(request: ContentRequest): Promise<ContentMessage>;
+  /** Which variables of containers are equal. */
+  variables(request: VariablesRequest): VariablesMessage;
   /** What is kept of a container, or why nothing is. */
   capture(request: CaptureRequest): Promise<CapturedMessage>;
   /** Somebody fetches a capture: it goes its own way. */
@@ -209,6 +213,9 @@ export class Session {
           (content) => outgoing.answer({ message: { case: "content", value: content } }),
           (error: unknown) => handlers.failed(error, 0),
         );
+        break;
+      case "variables":
+        outgoing.answer({ message: { case: "variables", value: handlers.variables(message.value) } });
         break;
       case "capture":
         handlers.capture(message.value).then(

@@ -13,6 +13,7 @@ import { type Format, formatOption, isData, serialize } from "../output/format.t
 import { table } from "../output/table.ts";
 import { imageView, nodeView, workloadView } from "../output/views.ts";
 import { age, imageWord, provenanceWord, toMs, trustWord, verdictWord } from "../output/words.ts";
+import { compareVariables } from "./compare-variables.ts";
 
 interface ListOptions {
   readonly output: Format;
@@ -144,7 +145,9 @@ export function workloadsCommand(): Command {
         workload && !removed && isIn(namespace, workload) ? workload : undefined,
       ),
     exit: (items) => (items.length === 0 ? EXIT.clean : worst(items.map(({ verdict }) => verdict))),
-    instead: async ({ channel, signal, print }, options) => {
+    instead: async (asking, options) => {
+      if (typeof options["variables"] === "string") return await compareVariables(options["variables"], options["output"] as Format, asking);
+      const { channel, signal, print } = asking;
       const container = options["ear"];
       if (typeof container !== "string") return undefined;
       const { workload } = await channel.client(Query).getWorkload({ container }, { signal });
@@ -153,6 +156,10 @@ export function workloadsCommand(): Command {
     },
   })
     .option("--unknown", "only those that could not be judged, with the reason")
+    .option(
+      "--variables <container>",
+      "print instead which variables from Secrets, and others that cannot be compared with their source, differ among its replicas",
+    )
     .option("--ear <container>", "print the signed Attestation Result of one container and its node instead: a JWT");
 }
 

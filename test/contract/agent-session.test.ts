@@ -135,6 +135,7 @@ class Agent {
       bootLog: async () => Buffer.from("a log"),
       tree: async () => ({}),
       content: async ({ id }) => ({ id, content: Buffer.from("text") }),
+      variables: ({ id }) => ({ id, containers: [{ containerId: "c" }] }),
       capture: async ({ id }) => ({ id, problem: "none" }),
       captureWanted: ({ requestId }) => this.wanted.push(Buffer.from(requestId)),
       policy: () => undefined,
@@ -365,6 +366,14 @@ describe("answers", () => {
     const logs = () => verifier.messages.filter((message) => message.case === "bootLog");
     await expect.poll(() => logs().length).toBe(1);
     expect(logs()[0]?.value).toMatchObject({ log: Buffer.from("a log") });
+  });
+
+  test("which variables are equal is answered when it is asked for", async () => {
+    verifier.afterWelcome = [respond({ case: "variables", value: { id: 7n } })];
+    agent.run();
+    const answers = () => verifier.messages.filter((message) => message.case === "variables");
+    await expect.poll(() => answers().length).toBe(1);
+    expect(answers()[0]?.value).toMatchObject({ id: 7n, containers: [{ containerId: "c" }] });
   });
 
   test("a verifier that asks without reading is left", async () => {

@@ -105,6 +105,7 @@ const seen = "0".repeat(16);
 const reason = "INC-1";
 const ABOUT_ONE: Partial<Record<Namespaced, (channel: RpcChannel, ids: Ids) => Promise<unknown>>> = {
   "/hullmark.v1.Query/GetWorkload": (channel, { container: name }) => channel.client(Query).getWorkload({ container: name }),
+  "/hullmark.v1.Query/CompareVariables": (channel, { container: name }) => channel.client(Query).compareVariables({ container: name }),
   "/hullmark.v1.Query/GetDrift": (channel, { drift }) => channel.client(Query).getDrift({ id: drift }),
   "/hullmark.v1.Admin/AcknowledgeDrift": (channel, { drift }) => channel.client(Admin).acknowledgeDrift({ id: drift, reason, seen }),
   "/hullmark.v1.Admin/DiffDrift": (channel, { drift }) => channel.client(Admin).diffDrift({ id: drift, reason }),

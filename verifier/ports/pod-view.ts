@@ -10,8 +10,10 @@ export interface PodVariable {
   readonly value: string | undefined;
   /** It comes from the pod itself (downward API): which of {@link PodRecord.fields}. */
   readonly field: string | undefined;
-  /** It comes from this key of a ConfigMap. Without any of the three it comes from a Secret or a file. */
+  /** It comes from this key of a ConfigMap. */
   readonly configMap: { readonly name: string; readonly key: string } | undefined;
+  /** The Secret that it comes from. Without any of the four it comes from a file. */
+  readonly secret: string | undefined;
   /** Not set where it comes from a ConfigMap or Secret that lacks it. */
   readonly optional: boolean;
 }
@@ -40,7 +42,11 @@ export interface PodContainer {
   readonly args: readonly string[];
   readonly env: readonly PodVariable[];
   /** Whole ConfigMaps and Secrets (`envFrom`), of which the specification has no names of variables. */
-  readonly envFrom: readonly { readonly prefix: string /** undefined: of a Secret. */; readonly configMap: string | undefined }[];
+  readonly envFrom: readonly {
+    readonly prefix: string /** undefined: of a Secret. */;
+    readonly configMap: string | undefined;
+    readonly secret: string | undefined;
+  }[];
   readonly workingDirectory: string;
   readonly user: number | undefined;
   readonly group: number | undefined;

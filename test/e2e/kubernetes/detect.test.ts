@@ -27,6 +27,7 @@ import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
 import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
+import { rotatedSecret } from "./rotated-secret.ts";
 import { SILENT, silentAgents } from "./silent-agents.ts";
 import { everyKind, pod, podSpec } from "./workloads.ts";
 
@@ -255,6 +256,8 @@ describe("untouched", () => {
     expect(describeAll(await drifts("default/store-0/(sandbox)"))).toBe("");
   });
 });
+
+describe("variables", () => rotatedSecret(() => ({ cluster, stack, image: image.tagged })));
 
 describe("people of namespaces", () => namespacedPeople(() => ({ cluster, stack, image: image.tagged, home })));
 

@@ -9,6 +9,7 @@ import { resourceValue } from "./quantity.ts";
 
 /** Of one field; what takes more is not followed further. */
 const MAX_VALUES = 16;
+const NONE: PodRecord["fields"] = new Map();
 /** The kubelet gives its own copy of the pod more annotations of these. */
 const KUBELETS_OWN = "kubernetes.io/config.";
 
@@ -45,7 +46,7 @@ export function podFields(pod: Pod, uid: string, before: PodRecord | "made" | un
       const values = new Set([...known, ...found.values]);
       if (values.size <= MAX_VALUES) fields.set(name, [...values]);
     }
-  return fields;
+  return fields.size > 0 ? fields : NONE;
 }
 
 function fieldOf(pod: Pod, uid: string, path: string): Found | undefined {

@@ -16,12 +16,13 @@ const ContainerContext = Context.extend({
   capabilities: z.object({ add: z.array(z.string()).optional(), drop: z.array(z.string()).optional() }).optional(),
 });
 const Key = z.object({ optional: z.boolean().default(false) }).optional();
-const ConfigMapKey = z.object({ name: z.string().default(""), key: z.string().default(""), optional: z.boolean().default(false) }).optional();
+const NamedKey = z.object({ name: z.string().default(""), key: z.string().default(""), optional: z.boolean().default(false) }).optional();
+const Named = z.object({ name: z.string().default("") }).optional();
 const Quantity = z.union([z.string(), z.number()]).transform(String);
 const ResourceField = z.object({ containerName: z.string().default(""), resource: z.string(), divisor: Quantity.default("0") });
 const ValueFrom = z.object({
   ...{ fieldRef: z.object({ fieldPath: z.string() }).optional(), resourceFieldRef: ResourceField.optional() },
-  ...{ configMapKeyRef: ConfigMapKey, secretKeyRef: Key, fileKeyRef: Key },
+  ...{ configMapKeyRef: NamedKey, secretKeyRef: NamedKey, fileKeyRef: Key },
 });
 const Container = z.object({
   name: z.string(),
@@ -30,7 +31,7 @@ const Container = z.object({
   args: z.array(z.string()).default([]),
   workingDir: z.string().default(""),
   env: z.array(z.object({ name: z.string(), value: z.string().optional(), valueFrom: ValueFrom.optional() })).default([]),
-  envFrom: z.array(z.object({ prefix: z.string().default(""), configMapRef: z.object({ name: z.string().default("") }).optional() })).default([]),
+  envFrom: z.array(z.object({ prefix: z.string().default(""), configMapRef: Named, secretRef: Named })).default([]),
   volumeMounts: z
     .array(
       z.object({
@@ -170,11 +171,12 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
         name,
         value: valueFrom ? undefined : (value ?? ""),
         field: fieldName(valueFrom, container.name),
+        secret: valueFrom?.secretKeyRef?.name,
         configMap: valueFrom?.configMapKeyRef && { name: valueFrom.configMapKeyRef.name, key: valueFrom.configMapKeyRef.key },
         optional: [valueFrom?.configMapKeyRef, valueFrom?.secretKeyRef, valueFrom?.fileKeyRef].some((key) => key?.optional),
       }),
     ),
-    envFrom: container.envFrom.map(({ prefix, configMapRef }) => ({ prefix, configMap: configMapRef?.name })),
+    envFrom: container.envFrom.map(({ prefix, configMapRef, secretRef }) => ({ prefix, configMap: configMapRef?.name, secret: secretRef?.name })),
     user: own.runAsUser ?? shared?.runAsUser,
     group: own.runAsGroup ?? shared?.runAsGroup,
     privileged: own.privileged === true,

@@ -1,7 +1,7 @@
 /** Admin: what people change. Who they are comes from their certificate alone. */
 import { hash } from "node:crypto";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type CallContext, type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
 import type { DriftDiffs } from "../../core/contents/drift-diffs.ts";
 import type { Drills } from "../../core/drill/drills.ts";
@@ -9,7 +9,7 @@ import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
 import { areNamespaces, OPERATOR_NAME_PATTERN } from "../../core/enrolment/peer-identity.ts";
-import { type Administration, AdministrationError, type AdministrationErrorCode } from "../../core/fleet/administration.ts";
+import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { TestAlert } from "../../core/fleet/alerts.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
@@ -366,21 +366,12 @@ function incidentDecisions(services: AdminServices) {
   } satisfies Pick<ServiceImplementation<typeof Admin>, "assignIncident" | "resolveIncident">;
 }
 
-const STATUS: Readonly<Partial<Record<AdministrationErrorCode, RpcCode>>> = {
-  NOT_FOUND: "NOT_FOUND",
-  OWN_REQUEST: "PERMISSION_DENIED",
-  REVOKED: "UNAUTHENTICATED",
-  NOT_EXCUSABLE: "INVALID_ARGUMENT",
-  TOO_BROAD: "INVALID_ARGUMENT",
-};
-
 async function acting<T>(action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
     if (error instanceof ReportError) throw new RpcError("INVALID_ARGUMENT", error.message, { reason: error.code, field: "report" });
-    if (!(error instanceof AdministrationError)) throw rpcErrorOf(error);
-    throw new RpcError(STATUS[error.code] ?? "FAILED_PRECONDITION", error.message, { reason: error.code, ...(error.fix !== "" && { fix: error.fix }) });
+    throw rpcErrorOf(error);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Errors of the core as gRPC statuses, in one place. */
 import { type RpcCode, RpcError } from "@hullmark/proto/rpc";
+import { AdministrationError, type AdministrationErrorCode } from "../../core/fleet/administration.ts";
 import { SessionError, type SessionErrorCode } from "../../core/session/errors.ts";
 import { RegistryError } from "../../ports/registry.ts";
 import { StoreError } from "../../ports/store.ts";
@@ -22,6 +23,14 @@ const SESSION_STATUS: Readonly<Record<SessionErrorCode, { readonly status: RpcCo
   STOPPING: { status: "UNAVAILABLE", fix: "reconnect" },
 };
 
+const ADMINISTRATION_STATUS: Readonly<Partial<Record<AdministrationErrorCode, RpcCode>>> = {
+  NOT_FOUND: "NOT_FOUND",
+  OWN_REQUEST: "PERMISSION_DENIED",
+  REVOKED: "UNAUTHENTICATED",
+  NOT_EXCUSABLE: "INVALID_ARGUMENT",
+  TOO_BROAD: "INVALID_ARGUMENT",
+};
+
 /** @param want in words: what the field must be */
 export function invalid(field: string, want: string): RpcError {
   return new RpcError("INVALID_ARGUMENT", `${field}: want ${want}`, { reason: "ARGUMENT", field });
@@ -31,6 +40,10 @@ export function rpcErrorOf(thrown: unknown): RpcError {
   if (thrown instanceof SessionError) {
     const { status, fix } = SESSION_STATUS[thrown.code];
     return new RpcError(status, thrown.message, { reason: thrown.code, fix, cause: thrown });
+  }
+  if (thrown instanceof AdministrationError) {
+    const { code, message, fix } = thrown;
+    return new RpcError(ADMINISTRATION_STATUS[code] ?? "FAILED_PRECONDITION", message, { reason: code, ...(fix !== "" && { fix }) });
   }
   if (thrown instanceof StoreError) {
     if (thrown.code === "STORE_CONFLICT")

@@ -3,6 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus, type Query } from "@hullmark/proto/v1/query";
+import type { ReplicaVariables } from "../../core/contents/replica-variables.ts";
 import { EAR_NONCE_BYTES, earClaims } from "../../core/ear/claims.ts";
 import { baselineReport } from "../../core/fleet/baseline-report.ts";
 import { isAttested, members } from "../../core/fleet/census.ts";
@@ -25,7 +26,7 @@ import type { BaselineRow, ClaimRow, ExceptionRow, ImageRow, NodeRow, WorkloadRo
 import { MAX_PAGE_ROWS, type Page, type Store } from "../../ports/store.ts";
 import { type AccessServices, reachIn } from "./access.ts";
 import { type DrillQueryServices, drillQueries } from "./drills.ts";
-import { invalid } from "./errors.ts";
+import { invalid, rpcErrorOf } from "./errors.ts";
 import { imageNamed } from "./image-named.ts";
 import { type IncidentServices, incidentQueries } from "./incidents.ts";
 import { type LogEntryServices, logEntryQueries } from "./log-entries.ts";
@@ -70,6 +71,7 @@ export interface QueryServices
   readonly claims: () => readonly ClaimRow[];
   /** How many nodes' and clusters' actuators listen. */
   readonly actuators: () => number;
+  readonly variables: Pick<ReplicaVariables, "of">;
   readonly baselines: () => readonly BaselineRow[];
   readonly exceptions: () => readonly ExceptionRow[];
   readonly keys: OwnKeys;
@@ -295,6 +297,16 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const filter = { states: [...OPEN, DriftState.NOTICE], nodeId: row.nodeId, container: row.containerId };
       const drifts = await store.listDrifts(filter, { after: "", limit: MAX_PAGE_ROWS });
       return { workload: workload(row), drifts: drifts.filter((each) => reaches(reach, each)).map(driftMessage) };
+    },
+    async compareVariables({ container }, context) {
+      const row = await findWorkload(container, reachOf(context));
+      const { differing, ...facts } = await services.variables.of(row, context.signal).catch((error: unknown) => {
+        throw rpcErrorOf(error);
+      });
+      return {
+        ...facts,
+        differing: differing.map((each) => ({ ...each, groups: each.groups.map((group) => ({ ...group, containers: [...group.containers] })) })),
+      };
     },
     async *watchWorkloads(_request, context) {
       const { signal } = context;

@@ -18,6 +18,7 @@ export const SCOPES: Readonly<Record<PeopleProcedure, "cluster" | "namespace">> 
   "/hullmark.v1.Query/WatchNodes": "cluster",
   "/hullmark.v1.Query/ListWorkloads": "namespace",
   "/hullmark.v1.Query/GetWorkload": "namespace",
+  "/hullmark.v1.Query/CompareVariables": "namespace",
   "/hullmark.v1.Query/WatchWorkloads": "namespace",
   // Images, and what is known of their vulnerabilities, belong to whoever runs them: nobody's namespace.
   "/hullmark.v1.Query/ListImages": "cluster",

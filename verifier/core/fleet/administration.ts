@@ -19,7 +19,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
  * REVOKED: who asks was revoked since they asked. STANDS: drifts of the incident are not over. NOT_EXCUSABLE: no exception covers such drift. TOO_BROAD: an exception would cover too much.
  * NO_CONTENT: no file's content is meant, or none can be read. NOT_ALLOWED: the node's own configuration forbids it. NO_ORIGINAL: what the image has is not to be had.
- * NOT_REVOKED: it may still speak. TOO_LARGE: more than is shown. SILENT: the node does not answer.
+ * NOT_REVOKED: it may still speak. TOO_LARGE: more than is shown. SILENT: the node does not answer. NO_REPLICAS: it is not of several that should be alike.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -42,7 +42,8 @@ export type AdministrationErrorCode =
   | "NOT_ALLOWED"
   | "NO_ORIGINAL"
   | "TOO_LARGE"
-  | "SILENT";
+  | "SILENT"
+  | "NO_REPLICAS";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;

@@ -2,7 +2,7 @@
  * One stream of one node, from its Hello to its end: `opening → live → closed`. Messages are handled in order and without waiting for the disk;
  * what they decide is committed in that order, and acknowledged once durable.
  */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { evidenceDigest } from "@hullmark/proto/codec";
 import {
   type AttestRequest,
@@ -11,6 +11,8 @@ import {
   type Heartbeat,
   type Hello,
   type MeasurementPolicy,
+  type VariablesRequestSchema,
+  type VariablesResponse,
   WelcomeSchema,
 } from "@hullmark/proto/v1/attestation";
 import { CaptureRequestSchema, CaptureWantedSchema } from "@hullmark/proto/v1/capture";
@@ -32,6 +34,7 @@ import type { ImaWatch } from "./ima-evidence.ts";
 import type { LiveNode, Simulated } from "./live-node.ts";
 import { measurementPolicy } from "./measurement.ts";
 import { evidenceWrite } from "./memory.ts";
+import { type After, OpenQuestions } from "./open-questions.ts";
 import { type QuestionSession, Questions } from "./questions.ts";
 import type { CaptureStream, Outgoing, SessionPeer, SessionServices, Transport } from "./stream.ts";
 
@@ -41,6 +44,8 @@ const MAX_IN_FLIGHT = 256;
 const MAX_RESYNCS = 5;
 const MAX_LOSSES_TOLD = 1000;
 
+export type WantedVariables = Omit<MessageInitShape<typeof VariablesRequestSchema>, "id" | "$typeName">;
+
 export class Session implements QuestionSession {
   readonly #services: SessionServices;
   readonly #peer: SessionPeer;
@@ -49,6 +54,7 @@ export class Session implements QuestionSession {
   readonly #comparisons: Comparisons;
   readonly #questions: Questions;
   readonly #contents: ContentQuestions;
+  readonly #variables: OpenQuestions<VariablesResponse>;
   readonly #decoder = new EvidenceDecoder();
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
@@ -70,10 +76,9 @@ export class Session implements QuestionSession {
     this.#measurement = measurementPolicy(services.policy(), live.node.name);
     this.#submittedSeq = live.memory.seq;
     this.#questions = new Questions(services, this, live, boot, ima);
-    this.#contents = new ContentQuestions({
-      send: (request) => this.send({ case: "content", value: request }),
-      after: (delayMs, run) => services.clock.after(delayMs, run),
-    });
+    const after: After = (delayMs, run) => services.clock.after(delayMs, run);
+    this.#contents = new ContentQuestions((request) => this.send({ case: "content", value: request }), after);
+    this.#variables = new OpenQuestions(after);
   }
 
   get nodeId(): string {
@@ -157,6 +162,9 @@ export class Session implements QuestionSession {
         break;
       case "content":
         this.#contents.accept(message.value);
+        break;
+      case "variables":
+        this.#variables.accept(message.value);
         break;
       case "captured":
         this.#services.captures.taken(this.nodeId, message.value);
@@ -297,6 +305,13 @@ export class Session implements QuestionSession {
     return this.#closed ? undefined : await this.#contents.ask(wanted, signal);
   }
 
+  /** Digests of variables, for a person: undefined where the node does not answer. @throws the signal's reason */
+  async askVariables(wanted: WantedVariables, signal: AbortSignal): Promise<VariablesResponse | undefined> {
+    if (this.#closed) return undefined;
+    const answer = await this.#variables.ask((id) => this.send({ case: "variables", value: { ...wanted, id } }), signal);
+    return answer === "too-many" ? undefined : answer;
+  }
+
   /** Asks for a quote now: a person wants it. */
   challenge(): void {
     this.#questions.challenge();
@@ -428,6 +443,7 @@ export class Session implements QuestionSession {
     this.#closed = true;
     this.#services.pacer.leave(this.#questions);
     this.#contents.close();
+    this.#variables.close();
     for (const cancel of this.#cancels) cancel();
     this.#room?.();
     this.#transport.close(error);

@@ -76,6 +76,14 @@ export declare type AttestRequest = Message<"hullmark.v1.AttestRequest"> & {
      */
     value: CaptureTaken;
     case: "captured";
+  } | {
+    /**
+     * Answers a VariablesRequest.
+     *
+     * @generated from field: hullmark.v1.VariablesResponse variables = 9;
+     */
+    value: VariablesResponse;
+    case: "variables";
   } | { case: undefined; value?: undefined };
 };
 
@@ -164,6 +172,14 @@ export declare type AttestResponse = Message<"hullmark.v1.AttestResponse"> & {
      */
     value: CaptureWanted;
     case: "captureWanted";
+  } | {
+    /**
+     * Somebody asks which variables differ among containers that should be alike.
+     *
+     * @generated from field: hullmark.v1.VariablesRequest variables = 11;
+     */
+    value: VariablesRequest;
+    case: "variables";
   } | { case: undefined; value?: undefined };
 };
 
@@ -521,6 +537,92 @@ export declare type UploadPodCaptureResponse = Message<"hullmark.v1.UploadPodCap
  * Use `create(UploadPodCaptureResponseSchema)` to create a new message.
  */
 export declare const UploadPodCaptureResponseSchema: GenMessage<UploadPodCaptureResponse>;
+
+/**
+ * Digests of variables under a key that serves this question alone: equal ones have the same value. No value leaves the node.
+ *
+ * @generated from message hullmark.v1.VariablesRequest
+ */
+export declare type VariablesRequest = Message<"hullmark.v1.VariablesRequest"> & {
+  /**
+   * Larger than any before on this stream.
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * 32 random bytes, the same for every node that is asked.
+   *
+   * @generated from field: bytes key = 2;
+   */
+  key: Uint8Array;
+
+  /**
+   * Of pods; at most 128.
+   *
+   * @generated from field: repeated string container_ids = 3;
+   */
+  containerIds: string[];
+
+  /**
+   * At most 256.
+   *
+   * @generated from field: repeated string names = 4;
+   */
+  names: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.VariablesRequest.
+ * Use `create(VariablesRequestSchema)` to create a new message.
+ */
+export declare const VariablesRequestSchema: GenMessage<VariablesRequest>;
+
+/**
+ * @generated from message hullmark.v1.VariablesResponse
+ */
+export declare type VariablesResponse = Message<"hullmark.v1.VariablesResponse"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: repeated hullmark.v1.ContainerVariables containers = 2;
+   */
+  containers: ContainerVariables[];
+};
+
+/**
+ * Describes the message hullmark.v1.VariablesResponse.
+ * Use `create(VariablesResponseSchema)` to create a new message.
+ */
+export declare const VariablesResponseSchema: GenMessage<VariablesResponse>;
+
+/**
+ * @generated from message hullmark.v1.ContainerVariables
+ */
+export declare type ContainerVariables = Message<"hullmark.v1.ContainerVariables"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * Those that it has. HMAC-SHA-256(k, u32 length ‖ name ‖ u32 length ‖ value), k = HMAC-SHA-256(key, "hullmark-variables-v1" ‖ workload ‖
+   * container), each after its u32 length: under one key those of different workloads have nothing in common.
+   *
+   * @generated from field: repeated hullmark.v1.EnvVariable variables = 2;
+   */
+  variables: EnvVariable[];
+};
+
+/**
+ * Describes the message hullmark.v1.ContainerVariables.
+ * Use `create(ContainerVariablesSchema)` to create a new message.
+ */
+export declare const ContainerVariablesSchema: GenMessage<ContainerVariables>;
 
 /**
  * @generated from message hullmark.v1.ResyncRequest

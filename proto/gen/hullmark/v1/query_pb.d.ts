@@ -1434,6 +1434,119 @@ export declare type GetWorkloadResponse = Message<"hullmark.v1.GetWorkloadRespon
 export declare const GetWorkloadResponseSchema: GenMessage<GetWorkloadResponse>;
 
 /**
+ * @generated from message hullmark.v1.CompareVariablesRequest
+ */
+export declare type CompareVariablesRequest = Message<"hullmark.v1.CompareVariablesRequest"> & {
+  /**
+   * Container id, a unique prefix of it, or the container's name.
+   *
+   * @generated from field: string container = 1;
+   */
+  container: string;
+};
+
+/**
+ * Describes the message hullmark.v1.CompareVariablesRequest.
+ * Use `create(CompareVariablesRequestSchema)` to create a new message.
+ */
+export declare const CompareVariablesRequestSchema: GenMessage<CompareVariablesRequest>;
+
+/**
+ * @generated from message hullmark.v1.CompareVariablesResponse
+ */
+export declare type CompareVariablesResponse = Message<"hullmark.v1.CompareVariablesResponse"> & {
+  /**
+   * Kind, name and revision of what made the pods, for example `ReplicaSet/web-5d8f`.
+   *
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+
+  /**
+   * Containers of which their nodes told, at most 128; more than that were not asked about.
+   *
+   * @generated from field: uint32 compared = 2;
+   */
+  compared: number;
+
+  /**
+   * Those whose nodes did not answer, or that are too many.
+   *
+   * @generated from field: uint32 unknown = 3;
+   */
+  unknown: number;
+
+  /**
+   * @generated from field: uint32 variables = 4;
+   */
+  variables: number;
+
+  /**
+   * @generated from field: repeated hullmark.v1.DifferingVariable differing = 5;
+   */
+  differing: DifferingVariable[];
+};
+
+/**
+ * Describes the message hullmark.v1.CompareVariablesResponse.
+ * Use `create(CompareVariablesResponseSchema)` to create a new message.
+ */
+export declare const CompareVariablesResponseSchema: GenMessage<CompareVariablesResponse>;
+
+/**
+ * @generated from message hullmark.v1.DifferingVariable
+ */
+export declare type DifferingVariable = Message<"hullmark.v1.DifferingVariable"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * For people: `Secret db-credentials`, `ConfigMap settings`, `file`, `prefix APP_`.
+   *
+   * @generated from field: string source = 2;
+   */
+  source: string;
+
+  /**
+   * Containers by name, in groups of equal value, the largest first. Which value is told of none.
+   *
+   * @generated from field: repeated hullmark.v1.EqualVariable groups = 3;
+   */
+  groups: EqualVariable[];
+};
+
+/**
+ * Describes the message hullmark.v1.DifferingVariable.
+ * Use `create(DifferingVariableSchema)` to create a new message.
+ */
+export declare const DifferingVariableSchema: GenMessage<DifferingVariable>;
+
+/**
+ * @generated from message hullmark.v1.EqualVariable
+ */
+export declare type EqualVariable = Message<"hullmark.v1.EqualVariable"> & {
+  /**
+   * @generated from field: repeated string containers = 1;
+   */
+  containers: string[];
+
+  /**
+   * They do not have it.
+   *
+   * @generated from field: bool absent = 2;
+   */
+  absent: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.EqualVariable.
+ * Use `create(EqualVariableSchema)` to create a new message.
+ */
+export declare const EqualVariableSchema: GenMessage<EqualVariable>;
+
+/**
  * @generated from message hullmark.v1.WatchWorkloadsRequest
  */
 export declare type WatchWorkloadsRequest = Message<"hullmark.v1.WatchWorkloadsRequest"> & {
@@ -4756,6 +4869,17 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof GetWorkloadRequestSchema;
     output: typeof GetWorkloadResponseSchema;
+  },
+  /**
+   * responder: which variables that the verifier cannot compare with what they come from (a Secret, a file, a ConfigMap) differ among the running containers of one
+   * revision. Their nodes are asked; no value leaves them. Never drift: a Secret that was rotated is the usual reason.
+   *
+   * @generated from rpc hullmark.v1.Query.CompareVariables
+   */
+  compareVariables: {
+    methodKind: "unary";
+    input: typeof CompareVariablesRequestSchema;
+    output: typeof CompareVariablesResponseSchema;
   },
   /**
    * @generated from rpc hullmark.v1.Query.WatchWorkloads
