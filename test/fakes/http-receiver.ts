@@ -59,6 +59,7 @@ interface ToldAlert {
   readonly summary: string;
   readonly description: string;
   readonly nextCommand: string;
+  readonly path: string;
 }
 
 /** The alerts of one kind that a webhook route was told, in order; what came twice, since it was not answered in time, counts once. */

@@ -55,7 +55,7 @@ spec:
   intervals: { heartbeat: 5m, quote: 1h }
   alerts: { routes: [{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, groupBy: [] }] }
   response:
-    pause: 1m
+    pause: 4m
     hourlyPercent: 100
     rules: [{ name: all, ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] } }]
 `;
@@ -106,13 +106,21 @@ async function driftAll(): Promise<Attester> {
   return node;
 }
 
+/** Something else drifts, of which there is a page. */
+async function toldOf(node: Attester, name: string): Promise<void> {
+  node.set({ ...scriptedWeb(image, PODS + name.length, [`etc/${name}`]), name });
+  await node.report();
+  await verifier.adminClient.requestQuote({ nodeId: node.options.name });
+  await expect.poll(() => alertsOf(pager, "added").some(({ path }) => path === `/etc/${name}`), POLL).toBe(true);
+}
+
 test("a hundred pods change at once and policy lets all of them go: the actuator evicts as many as its own limits allow, and people are paged once, also when it is asked again", {
   timeout: 240_000,
 }, async () => {
   const settings = `enrolment: { mode: tofu, acceptWithoutCertificate: true }\nkubernetes: { apiServer: 'https://localhost:1', cluster: prod }\n`;
   await verifier.start(`${settings}policyFile: ${verifier.policy(policy())}`);
   await act();
-  await driftAll();
+  const node = await driftAll();
   const people = verifier.admin().client(Response);
   const listed = async () => (await people.listActions({ pageSize: 999 })).actions;
   const refused = async () => (await listed()).filter(({ state, reason }) => state === ActionState.REFUSED && reason === "breaker").length;
@@ -122,11 +130,13 @@ test("a hundred pods change at once and policy lets all of them go: the actuator
   const pages = () => alertsOf(pager, "breaker").map(({ status, severity, summary }) => [status, severity, summary]);
   await expect.poll(pages, POLL).toHaveLength(1);
   // It is asked for again when the pause is over; what was refused counts in policy's own limits too.
-  verifier.clock.pass(61_000);
+  verifier.clock.pass(241_000);
   const held = async () => (await people.listActions({})).held;
   await expect.poll(held, POLL).toEqual({ breaker: PODS - allowed });
+  // Whatever was to be told before these has been told by then.
+  for (const name of ["one", "another"]) await toldOf(node, name);
   expect(pages()).toEqual([["firing", "critical", "CRITICAL the breaker of v1 holds actions back"]]);
   // What its limits hold back is no failure of which people are told once more.
-  expect(alertsOf(pager, "added")).toHaveLength(1);
+  expect(alertsOf(pager, "added").filter(({ path }) => path === "/etc/added")).toHaveLength(1);
   expect(cluster.evicted).toHaveLength(allowed);
 });
