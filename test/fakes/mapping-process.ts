@@ -12,7 +12,8 @@ const SOURCE = join(import.meta.dirname, "mapping-process.c");
 export async function startMapping(folder: string) {
   const program = join(folder, "program");
   copyFileSync(await compile("mapping-process", readFileSync(SOURCE, "utf8"), []), program);
-  const child: ChildProcessWithoutNullStreams = spawn("unshare", ["--mount", "--propagation", "private", program]);
+  // A sanitizer is for the programs that load the addon.
+  const child: ChildProcessWithoutNullStreams = spawn("unshare", ["--mount", "--propagation", "private", program], { env: { ...process.env, LD_PRELOAD: "" } });
   const end = async (): Promise<void> => {
     child.kill("SIGKILL");
     if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
