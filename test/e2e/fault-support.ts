@@ -98,7 +98,7 @@ export async function eventually<T>(what: string, ask: () => Promise<T>, holds: 
     } catch (error) {
       last = error instanceof Error ? error.message : error;
     }
-    if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${JSON.stringify(last).slice(0, 3000)}`);
+    if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${String(JSON.stringify(last)).slice(0, 3000)}`);
     await sleep(250);
   }
 }
