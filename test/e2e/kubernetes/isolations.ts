@@ -55,8 +55,12 @@ export function isolations(of: () => ActingBed, actingOf: () => Acting): void {
     await Promise.all([acting.write(name), acting.write(till.metadata.name)]);
 
     const done = (await acting.actionIs(name, "done", ({ state }) => state === "done")).find(({ state }) => state === "done");
-    // Nobody has said here that policies are enforced.
+    // Nobody has said here that policies are enforced, and nothing enforces them: it is asked for, and no more is said.
     expect(done).toMatchObject({ kind: "isolate", reason: "enforcement-unknown" });
+    const address = await acting.kubectl("get", "pod", name, "--output=jsonpath={.status.podIP}");
+    expect((await fetch(`http://${address}:8080/`)).ok).toBe(true);
+    const { incidents } = await of().stack.json<{ incidents: { workloads: string[]; state: string }[] }>("incident", "ls");
+    expect(incidents.filter(({ workloads }) => workloads.includes("default/isolate-cart")).map(({ state }) => state)).toEqual(["open"]);
     expect(await marksOf(name)).toMatchObject({
       uid,
       labels: { app: "isolate-cart", "hullmark.dev/isolated": done?.id },
