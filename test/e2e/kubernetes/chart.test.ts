@@ -10,6 +10,7 @@ import { type EnrolmentOptions, enrol } from "@hullmark/agent/adapters/grpc/enro
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
+import { ownAgentRule } from "@hullmark/verifier/core/policy/own-agent";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { PodTarget } from "../../../cli/drill/pod-target.ts";
@@ -281,7 +282,9 @@ describe("an AttestationPolicy", () => {
 
   beforeAll(async () => {
     await kubectl("apply", "--filename", join(CHART, "crd/attestationpolicies.yaml"));
-    await kubectl("wait", "--for=condition=Established", "crd/attestationpolicies.hullmark.dev", "--timeout=60s");
+    // Of one that has no conditions yet kubectl waits for none: it fails.
+    const established = () => kubectl("wait", "--for=condition=Established", "crd/attestationpolicies.hullmark.dev", "--timeout=60s");
+    await vi.waitFor(established, { timeout: 60_000, interval: 500 });
     const rules = [
       { apiGroups: ["hullmark.dev"], resources: ["attestationpolicies"], verbs: ["list", "watch"] },
       { apiGroups: ["hullmark.dev"], resources: ["attestationpolicies/status"], resourceNames: ["hullmark"], verbs: ["patch"] },
@@ -348,6 +351,13 @@ async function rights(as: string): Promise<readonly string[]> {
 describe("the chart", () => {
   test("is clean, and refuses values that it does not know", async () => {
     expect(await helm("lint", "--strict", CHART)).toContain("0 chart(s) failed");
+    // Whoever brings a policy is told where it forgets the agent itself.
+    const notes = (name: string, policy: string): Promise<string> => {
+      writeFileSync(join(home, name), `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  rules:\n${policy}  - { name: all }\n`);
+      return helm("install", "hullmark", CHART, "--namespace", NAMESPACE, "--dry-run=client", "--set-file", `policy=${join(home, name)}`);
+    };
+    expect(await notes("forgets.yaml", "")).toMatch(/The policy does not name Hullmark's own agent\.[\s\S]*\n {2}- name: hullmark-agent\n {4}select: /);
+    expect(await notes("names.yaml", `  ${ownAgentRule({ namespace: NAMESPACE, name: "hullmark" })}\n`)).not.toContain("does not name Hullmark's own agent");
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.privilegd=true")).rejects.toThrow("privilegd");
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.rootDirectory=var")).rejects.toThrow("rootDirectory");
     const device = ["--set", "agent.tpm.tcti=device:/dev/tpmrm0"];
