@@ -208,6 +208,41 @@ describe("the cache", () => {
     expect(await ask()).toBe(2);
   });
 
+  test("asked anew answers nothing that may change by what it kept, equal questions at once, and keeps what it learns", async () => {
+    const cached = new CachingRegistry(registry);
+    const ask = async (of: Pick<CachingRegistry, "manifest" | "referrers">) => {
+      const both = [of.manifest(image.repository, "v1", MAX_MANIFEST_BYTES, never), of.referrers(image.repository, image.manifestDigest, never)];
+      await Promise.all([...both, expect(of.manifest(image.repository, "absent", MAX_MANIFEST_BYTES, never)).rejects.toMatchObject({ code: "NOT_FOUND" })]);
+      await of.manifest(image.repository, image.manifestDigest, MAX_MANIFEST_BYTES, never);
+      return fake.requests.splice(0).length;
+    };
+    expect(await ask(cached)).toBe(4);
+    const anew = cached.anew();
+    expect(await ask(cached)).toBe(0);
+    const [one, other] = await Promise.all([ask(anew), ask(anew)]);
+    expect(one + other, "what a digest names is what it was").toBe(3);
+    expect(await ask(anew)).toBe(0);
+    expect(await ask(cached)).toBe(0);
+    expect(await ask(cached.anew())).toBe(3);
+  });
+
+  test("an answer to an earlier question that comes late replaces no later one", async () => {
+    const cached = new CachingRegistry(registry);
+    let held: (() => void) | undefined;
+    fake.fault = (request, response) => {
+      if (held || !request.url?.includes("/manifests/v1")) return false;
+      held = () => response.writeHead(200, { "content-type": "application/vnd.oci.image.manifest.v1+json" }).end("{}");
+      return true;
+    };
+    const slow = manifest(cached, "v1");
+    while (!held) await new Promise((resolve) => setTimeout(resolve, 5));
+    const now = await cached.anew().manifest(image.repository, "v1", MAX_MANIFEST_BYTES, never);
+    held();
+    expect((await slow).digest).not.toBe(now.digest);
+    expect((await manifest(cached, "v1")).digest).toBe(now.digest);
+    fake.fault = () => false;
+  });
+
   test("stays within its bytes", async () => {
     const cached = new CachingRegistry(registry, { maxBytes: 1200 });
     const other = await pushImage(`${fake.host}/other`, { layers: [{ a: "1" }, { b: "2" }] });

@@ -132,6 +132,7 @@ function library(store = new MemoryStore(), fault: (digest: string) => boolean =
   const counted: Registry = {
     manifest: (...args) => client.manifest(...args),
     referrers: (...args) => client.referrers(...args),
+    anew: () => counted,
     blob: (repository, digest, signal) => {
       asked.add(digest);
       return client.blob(repository, fault(digest) ? `sha256:${"0".repeat(64)}` : digest, signal);

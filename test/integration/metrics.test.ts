@@ -73,6 +73,7 @@ describe("series", () => {
         yield Buffer.alloc(1);
       },
       referrers: async () => [],
+      anew: () => answers,
     };
     const counted = countLookups(countRequests(answers, series), series);
     const { signal } = new AbortController();

@@ -75,6 +75,11 @@ export interface Registry {
    * Not filtered by artifactType: some tools leave it out of the index and state it in the manifest only.
    */
   referrers(repository: string, digest: string, signal: AbortSignal): Promise<readonly Descriptor[]>;
+  /**
+   * The same registry, by questions that it is asked after this call: nothing that may change (tags, lists of referrers, absence) is answered by what was kept from before.
+   * Equal questions of one such view are still one for a while.
+   */
+  anew(): Registry;
 }
 
 /** What signing needs on top. Pushing the same bytes twice is harmless. */

@@ -26,6 +26,8 @@ interface Entry {
   readonly answer: Answer;
   readonly bytes: number;
   readonly expiresAtMs: number;
+  /** Which of all questions it answers, counted from 1. */
+  readonly asked: number;
 }
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -40,6 +42,7 @@ export class CachingRegistry implements Registry {
   readonly #limitedUntilMs = new Map<string, number>();
   readonly #inFlight = new Coalescer();
   #bytes = 0;
+  #asked = 0;
 
   constructor(inner: Registry, options: CachingOptions = {}) {
     this.#inner = inner;
@@ -55,25 +58,49 @@ export class CachingRegistry implements Registry {
   }
 
   manifest(repository: string, reference: string, maxBytes: number, signal: AbortSignal): Promise<FetchedManifest> {
-    const ttlMs = DIGEST.test(reference) ? Number.POSITIVE_INFINITY : this.#options.mutableTtlMs;
-    const ask = (inner: AbortSignal) => this.#inner.manifest(repository, reference, maxBytes, inner);
-    return this.#through(`m ${repository} ${reference} ${maxBytes}`, repository, ttlMs, (value) => value.bytes.length, ask, signal);
+    return this.#manifest(0, repository, reference, maxBytes, signal);
   }
 
   referrers(repository: string, digest: string, signal: AbortSignal): Promise<readonly Descriptor[]> {
-    const ask = (inner: AbortSignal) => this.#inner.referrers(repository, digest, inner);
-    return this.#through(`r ${repository} ${digest}`, repository, this.#options.mutableTtlMs, (value) => JSON.stringify(value).length, ask, signal);
+    return this.#referrers(0, repository, digest, signal);
   }
 
-  async *blob(repository: string, digest: string, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
+  blob(repository: string, digest: string, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
+    return this.#blob(0, repository, digest, signal);
+  }
+
+  anew(): Registry {
+    const after = this.#asked;
+    return {
+      manifest: (repository, reference, maxBytes, signal) => this.#manifest(after, repository, reference, maxBytes, signal),
+      referrers: (repository, digest, signal) => this.#referrers(after, repository, digest, signal),
+      blob: (repository, digest, signal) => this.#blob(after, repository, digest, signal),
+      anew: () => this.anew(),
+    };
+  }
+
+  /** @param after what may change must answer a later question than this one */
+  #manifest(after: number, repository: string, reference: string, maxBytes: number, signal: AbortSignal): Promise<FetchedManifest> {
+    const ttlMs = DIGEST.test(reference) ? Number.POSITIVE_INFINITY : this.#options.mutableTtlMs;
+    const ask = (inner: AbortSignal) => this.#inner.manifest(repository, reference, maxBytes, inner);
+    return this.#through(`m ${repository} ${reference} ${maxBytes}`, after, repository, ttlMs, (value) => value.bytes.length, ask, signal);
+  }
+
+  #referrers(after: number, repository: string, digest: string, signal: AbortSignal): Promise<readonly Descriptor[]> {
+    const ask = (inner: AbortSignal) => this.#inner.referrers(repository, digest, inner);
+    return this.#through(`r ${repository} ${digest}`, after, repository, this.#options.mutableTtlMs, (value) => JSON.stringify(value).length, ask, signal);
+  }
+
+  async *#blob(after: number, repository: string, digest: string, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
     const key = `b ${repository} ${digest}`;
-    const kept = this.#kept(key);
+    const kept = this.#kept(key, after);
     if (kept && "value" in kept) {
       yield kept.value as Buffer;
       return;
     }
     if (kept) throw kept.error;
     this.#checkLimited(repository);
+    const asked = ++this.#asked;
     let chunks: Buffer[] | undefined = [];
     let total = 0;
     try {
@@ -84,16 +111,17 @@ export class CachingRegistry implements Registry {
         yield chunk;
       }
     } catch (error) {
-      this.#keepError(key, repository, error);
+      this.#keepError(key, asked, repository, error);
       throw error;
     }
     const whole = chunks && Buffer.concat(chunks);
     // Only what is what it claims to be is worth keeping.
-    if (whole && `sha256:${hash("sha256", whole)}` === digest) this.#keep(key, { value: whole }, whole.length, Number.POSITIVE_INFINITY);
+    if (whole && `sha256:${hash("sha256", whole)}` === digest) this.#keep(key, asked, { value: whole }, whole.length, Number.POSITIVE_INFINITY);
   }
 
   async #through<T extends FetchedManifest | readonly Descriptor[]>(
     key: string,
+    after: number,
     repository: string,
     ttlMs: number,
     size: (value: T) => number,
@@ -101,19 +129,20 @@ export class CachingRegistry implements Registry {
     signal: AbortSignal,
   ): Promise<T> {
     signal.throwIfAborted();
-    const kept = this.#kept(key);
+    const kept = this.#kept(key, after);
     if (kept && "value" in kept) return kept.value as T;
     if (kept) throw kept.error;
     this.#checkLimited(repository);
     return this.#inFlight.share(
-      key,
+      `${after} ${key}`,
       async (shared) => {
+        const asked = ++this.#asked;
         try {
           const value = await ask(shared);
-          this.#keep(key, { value }, size(value), ttlMs);
+          this.#keep(key, asked, { value }, size(value), ttlMs);
           return value;
         } catch (error) {
-          this.#keepError(key, repository, error);
+          this.#keepError(key, asked, repository, error);
           throw error;
         }
       },
@@ -121,18 +150,18 @@ export class CachingRegistry implements Registry {
     );
   }
 
-  #kept(key: string): Answer | undefined {
+  #kept(key: string, after: number): Answer | undefined {
     const entry = this.#entries.get(key);
-    if (!entry) return undefined;
+    if (!entry || (entry.asked <= after && entry.expiresAtMs < Number.POSITIVE_INFINITY)) return undefined;
     this.#drop(key, entry);
     if (entry.expiresAtMs <= this.#options.now()) return undefined;
     this.#insert(key, entry);
     return entry.answer;
   }
 
-  #keepError(key: string, repository: string, error: unknown): void {
+  #keepError(key: string, asked: number, repository: string, error: unknown): void {
     if (!(error instanceof RegistryError)) return;
-    if (error.code === "NOT_FOUND") this.#keep(key, { error }, 0, this.#options.absentTtlMs);
+    if (error.code === "NOT_FOUND") this.#keep(key, asked, { error }, 0, this.#options.absentTtlMs);
     if (error.code === "RATE_LIMITED") {
       const waitMs = Math.min(error.retryAfterMs ?? this.#options.rateLimitedTtlMs, MAX_RATE_LIMITED_MS);
       this.#limitedUntilMs.set(hostOf(repository), this.#options.now() + waitMs);
@@ -148,12 +177,14 @@ export class CachingRegistry implements Registry {
     this.#limitedUntilMs.delete(host);
   }
 
-  #keep(key: string, answer: Answer, contentBytes: number, ttlMs: number): void {
+  #keep(key: string, asked: number, answer: Answer, contentBytes: number, ttlMs: number): void {
     const bytes = contentBytes + ENTRY_BYTES;
     if (bytes > this.#options.maxBytes || ttlMs <= 0) return;
     const before = this.#entries.get(key);
+    // A slow answer to an earlier question is no news.
+    if (before && before.asked > asked) return;
     if (before) this.#drop(key, before);
-    this.#insert(key, { answer, bytes, expiresAtMs: this.#options.now() + ttlMs });
+    this.#insert(key, { answer, bytes, expiresAtMs: this.#options.now() + ttlMs, asked });
     for (const [oldest, entry] of this.#entries) {
       if (this.#bytes <= this.#options.maxBytes) break;
       this.#drop(oldest, entry);

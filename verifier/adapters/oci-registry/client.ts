@@ -107,6 +107,11 @@ export class OciRegistry implements Registry, RegistryWriter {
     return (await this.#referrersByApi(repository, digest, signal)) ?? (await this.#referrersByTag(repository, digest, signal)).descriptors;
   }
 
+  /** It keeps no answers. */
+  anew(): Registry {
+    return this;
+  }
+
   async pushBlob(repository: string, bytes: Uint8Array, signal: AbortSignal): Promise<{ readonly digest: string; readonly size: number }> {
     const target = parseRepository(repository);
     const digest = digestOf(bytes);

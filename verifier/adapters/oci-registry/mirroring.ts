@@ -72,6 +72,10 @@ export class MirroringRegistry implements Registry {
     return await this.#inner.referrers(this.#source(repository), digest, signal);
   }
 
+  anew(): Registry {
+    return new MirroringRegistry(this.#inner.anew(), this.#mirrors);
+  }
+
   #caches(repository: string): readonly string[] {
     const mine = this.#of(repository);
     return mine.some(({ authoritative }) => authoritative) ? [] : mine.map(({ host }) => rehosted(repository, host));

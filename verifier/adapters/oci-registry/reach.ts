@@ -103,12 +103,18 @@ function refusal(host: string, address: string): RegistryError {
 /** A {@link Registry} that asks only registries that are listed. */
 export class ListedRegistries implements Registry {
   readonly #inner: Registry;
+  readonly #names: readonly string[];
   readonly #allowed: (host: string) => boolean;
 
   /** @param allowed globs over `host[:port]`, at least one; `docker.io` for Docker Hub */
   constructor(inner: Registry, allowed: readonly string[]) {
     this.#inner = inner;
+    this.#names = allowed;
     this.#allowed = compileNames(allowed);
+  }
+
+  anew(): Registry {
+    return new ListedRegistries(this.#inner.anew(), this.#names);
   }
 
   async manifest(repository: string, reference: string, maxBytes: number, signal: AbortSignal): Promise<FetchedManifest> {

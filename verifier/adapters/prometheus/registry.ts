@@ -32,6 +32,7 @@ function watched(inner: Registry, told: Told): Registry {
   return {
     manifest: (repository, reference, maxBytes, signal) =>
       once<FetchedManifest>("manifest", inner.manifest(repository, reference, maxBytes, signal), ({ bytes }) => bytes.length),
+    anew: () => watched(inner.anew(), told),
     referrers: (repository, digest, signal) => once<readonly Descriptor[]>("referrers", inner.referrers(repository, digest, signal), () => 0),
     async *blob(repository, digest, signal) {
       let bytes = 0;
