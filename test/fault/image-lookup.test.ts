@@ -1,6 +1,7 @@
 /** What is told of an image while its registry cannot be asked: nothing that has ended meanwhile counts on. */
 import { generateKeyPairSync, hash, sign } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
@@ -143,6 +144,71 @@ test.each(["hangs", "makes us fail"])("a key that has ended counts no more, thou
   service.stop();
 });
 
+test("a verdict that turns bad is told once the registry was asked again, later: not for a list that somebody writes anew, nor while it is away; one that stands is told on", async () => {
+  const required = (pem: string): Policy => {
+    const trusting = policyWith({ authorities: [authority("release", pem)] });
+    return { ...trusting, rules: trusting.rules.map((rule) => ({ ...rule, signatures: { authorities: ["release"], threshold: 1 } })) };
+  };
+  const stranger = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "pem" }).toString();
+  const { service, time, change } = start(required(publicKeyPem));
+  onTestFinished(() => {
+    registry.fault = () => false;
+    service.stop();
+  });
+  const status = () => service.view(question()).provenance.status;
+  const without = (request: IncomingMessage, response: ServerResponse): boolean => {
+    if (!request.url?.endsWith(".sig")) return false;
+    response.writeHead(404).end();
+    return true;
+  };
+  /** What is waited for comes. @param delayMs after which time it is due */
+  const next = async (delayMs: number): Promise<void> => {
+    await vi.waitFor(() => expect(time.waiting.map((each) => each.delayMs)).toEqual([delayMs]), { timeout: 30_000 });
+    const told = changed(service);
+    time.waiting.splice(0, 1)[0]?.run();
+    await told;
+  };
+  const refreshed = async (): Promise<void> => {
+    const told = changed(service);
+    service.refresh(image.configDigest);
+    await told;
+  };
+  while (status() !== "signed") await changed(service);
+  registry.fault = without;
+  await refreshed();
+  expect(status(), "the list lacks it, and had it a moment ago").toBe("unknown");
+  expect(service.view(question()).lookingUp).toBe(true);
+  registry.fault = () => false;
+  await next(3000);
+  expect(status()).toBe("signed");
+  registry.fault = without;
+  await refreshed();
+  expect(status()).toBe("unknown");
+  await next(3000);
+  expect(status(), "it lacks it still").toBe("unsigned");
+  registry.fault = () => false;
+  await next(10_000);
+  expect(status(), "and has it again").toBe("signed");
+
+  registry.fault = (_, response) => {
+    response.writeHead(403).end();
+    return true;
+  };
+  change(required(stranger));
+  expect(status()).toBe("unknown");
+  await next(3000);
+  expect(status(), "nobody can tell").toBe("unknown");
+  registry.fault = () => false;
+  await next(2000);
+  expect(status()).toBe("wrong-key");
+  registry.fault = (_, response) => {
+    response.writeHead(403).end();
+    return true;
+  };
+  change({ ...required(stranger), name: "edited" });
+  expect(status(), "it stands").toBe("wrong-key");
+});
+
 test("an image that lies in two repositories is judged by the one that it was started from, else by any that is allowed", async () => {
   const copy = await pushImage(`${registry.host}/mirror/app`, { tag: "v1", layers: [] });
   expect(copy.manifestDigest).toBe(image.manifestDigest);
@@ -210,7 +276,7 @@ test("a namespace's policy is asked beside the cluster's, never in its place: it
   const look = async (policy: Policy, containerName: string) => {
     const { service } = start(policy);
     const asked = { ...question(), containerName };
-    await vi.waitFor(() => expect(service.view(asked).configDigest).toBe(image.configDigest), { timeout: 30_000 });
+    await vi.waitFor(() => expect(service.view(asked)).toMatchObject({ configDigest: image.configDigest, lookingUp: false }), { timeout: 30_000 });
     const view = service.view(asked);
     service.stop();
     return { cluster: view.provenance.status, team: view.teamProvenance?.status, shown: view.provenanceRow.authorities };
@@ -364,8 +430,12 @@ test("a certificate that its authority takes back counts no more for what runs, 
   time.nowMs += 11 * 60_000;
   registry.fault = () => true;
   vi.spyOn(client, "manifest").mockRejectedValue(new RegistryError("UNAVAILABLE", "away"));
-  const told = changed(service);
+  const seen = changed(service);
   service.refresh(own.configDigest);
+  await seen;
+  expect(status(), "what is signed by another meanwhile is looked for, for a while").toBe("unknown");
+  const told = changed(service);
+  time.waiting.find(({ delayMs }) => delayMs === 30_000)?.run();
   await told;
   expect(status()).toBe("revoked");
 });

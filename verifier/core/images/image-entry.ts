@@ -20,6 +20,7 @@ import {
 } from "../provenance/index.ts";
 import type { AttestedReport } from "../vulnerabilities/attested.ts";
 import type { Vouched } from "../vulnerabilities/image-findings.ts";
+import type { Moment } from "./doubts.ts";
 import type { ImageQuestion, LoadedImage, MissingImage } from "./types.ts";
 
 /** The part of an entry that changes as answers come in. */
@@ -29,6 +30,8 @@ export interface ImageKnowledge {
   /** Why it is not resolved, where that is an answer. */
   readonly failure: Exclude<ImageResolution, { kind: "resolved" }> | undefined;
   readonly artefacts: CollectedArtefacts | undefined;
+  /** When the reading began that brought `artefacts`, or `failure`, wholly; undefined: never. */
+  readonly readAt?: Moment | undefined;
   /** Whose word its files rest on; undefined: that of its own layers. */
   readonly files?: TrustedFiles | undefined;
 }
@@ -70,6 +73,8 @@ export interface ProvenanceResult {
   readonly answers: readonly string[];
   /** Of a certificate on which it would rest nobody can tell whether it was taken back. */
   readonly untold: boolean;
+  /** Nothing that may be attached to it would make it another. */
+  readonly certain: boolean;
 }
 
 /** What policy's rule for a container makes of what is known of its image; where that is nothing, of the digests that its node names. */
@@ -82,14 +87,14 @@ export function judgeProvenance(
   imported: ImportedReports = () => [],
 ): ProvenanceResult {
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
-  const plain = (status: StatusName, text: string): ProvenanceResult => ({
+  const plain = (status: StatusName, text: string, certain = false): ProvenanceResult => ({
     input: { status, text, required },
     row: rowOf(status, text, undefined),
-    ...{ answers: [], reports: [], untold: false },
+    ...{ answers: [], reports: [], untold: false, certain },
   });
   const { resolved, failure, artefacts } = known;
   const barred = resolved ? undefined : revokedDigest(policy.revocations, namedDigests(question));
-  if (barred !== undefined) return plain("revoked", barred);
+  if (barred !== undefined) return plain("revoked", barred, true);
   if (failure) return plain(failureStatus(failure), failure.text);
   if (!resolved || !artefacts) return plain("unknown", "missing" in known.image ? known.image.detail : "signatures are being looked up");
   try {
@@ -116,15 +121,21 @@ export function judgeProvenance(
       },
       verifiers,
     );
-    const { status } = verdict;
+    const { status, certain } = verdict;
     const [refusal] = required ? verdict.refusals : [];
     const text = refusal ? `${verdict.text}. Asked for: ${refusal.requirement}. Would do: ${refusal.remedy}` : verdict.text;
     const untold = verdict.artefacts.some(({ code }) => code === "revocation-unknown");
-    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers, reports: verdict.reports, untold };
+    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers, reports: verdict.reports, untold, certain };
   } catch (error) {
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);
   }
+}
+
+/** The same, not told before its registry was asked again. */
+export function heldBack(result: ProvenanceResult): ProvenanceResult {
+  const text = `its registry is asked again before anybody is told: ${result.input.text}`;
+  return { ...result, input: { ...result.input, status: "unknown", text }, row: rowOf("unknown", text, undefined) };
 }
 
 /** Of the image itself: an index may list others. */

@@ -13,7 +13,8 @@ import type { Policy, PolicyRule } from "../policy/types.ts";
 import { collectArtefacts, consulting, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { AttestedReport } from "../vulnerabilities/attested.ts";
-import { type ImageKnowledge, type ImportedReports, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult, repositoryOf } from "./image-entry.ts";
+import { Doubts, type Moment } from "./doubts.ts";
+import { heldBack, type ImageKnowledge, type ImportedReports, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult, repositoryOf } from "./image-entry.ts";
 import { filesLoaded, filesOf } from "./image-files.ts";
 import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
 import type { LayerLibrary } from "./layer-library.ts";
@@ -39,7 +40,7 @@ export interface ImageServices {
 }
 
 const MAX_ENTRIES = 4096;
-/** Images looked up at one time. */
+/** Images looked up at one time; as many again of those of which a verdict is held back. */
 const MAX_RUNNING = 2;
 const FIRST_RETRY_MS = 2000;
 const MAX_RETRY_MS = 120_000;
@@ -49,6 +50,11 @@ const REFRESH_MS = 300_000;
 const LIST_RETRY_MS = 60_000;
 /** So many in a row may fail before a registry counts as away: about six minutes. */
 const HOPEFUL_ATTEMPTS = 8;
+/** Who writes a list of signatures anew has done so by then; and while an image counts as bad, its registry is asked so soon again at first. */
+const SETTLE_MS = 3000;
+const BAD_REFRESH_MS = 10_000;
+/** So long a revoked signer is not told of for want of an answer. */
+const REVOKED_MS = 30_000;
 const LOOKUP_TIMEOUT_MS = 600_000;
 /** Always the same one: what was made of it is remembered. */
 const NO_REPORTS: readonly AttestedReport[] = [];
@@ -63,10 +69,15 @@ interface Entry {
   readonly teamVerdicts: Map<PolicyRule | undefined, ProvenanceResult>;
   /** Digests of which it is known whether they are indexes of the image. */
   told: ReadonlySet<string>;
+  readonly doubts: Doubts;
   attempts: number;
+  /** Whole looks in a row by which it was bad. */
+  badLooks: number;
   /** Until when nothing but lists need be asked for, Unix milliseconds: registries have told all there is. */
   wholeUntilMs: number;
   cancel: (() => void) | undefined;
+  /** Of what ends the waiting for a revocation. */
+  overdue: (() => void) | undefined;
 }
 
 export class ImageService implements Images {
@@ -77,7 +88,12 @@ export class ImageService implements Images {
   readonly #stop = new AbortController();
   #waiting: Entry[] = [];
   #running = 0;
+  #runningHeld = 0;
   #changed = new Set<string>();
+  /** How many verdicts turned bad. */
+  #now: Moment = 0;
+  /** What registries were asked at this moment or later, shared by all that are looked at again for it. */
+  #anew: { readonly at: Moment; readonly registry: Registry } | undefined;
   #lookedFor: ReadonlySet<string>;
 
   constructor(services: ImageServices) {
@@ -134,9 +150,44 @@ export class ImageService implements Images {
     const rule = matchRule(policy, question);
     const known = verdicts.get(rule);
     if (known) return known;
-    const verdict = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs(), this.#services.imported);
+    const judged = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs(), this.#services.imported);
+    // What would be under another policy is nothing that anybody is told of.
+    const real = this.#entries.get(entry.key) === entry;
+    const place = `${verdicts === entry.verdicts ? "cluster" : policy.name}/${rule?.name ?? ""}`;
+    const verdict = real && !this.#tellable(entry, place, judged) ? heldBack(judged) : judged;
     verdicts.set(rule, verdict);
     return verdict;
+  }
+
+  /** Whether registries were asked since it turned bad; they are where not. */
+  #tellable(entry: Entry, place: string, judged: ProvenanceResult): boolean {
+    const seen = entry.doubts.see(place, judged, entry.known.readAt, () => ++this.#now);
+    const { clock } = this.#services;
+    if (seen === "ask") this.#enqueue(entry);
+    if (seen === "ask-later") {
+      entry.cancel?.();
+      entry.cancel = clock.after(SETTLE_MS, () => this.#enqueue(entry));
+    }
+    if (seen.startsWith("ask") && judged.input.status === "revoked") {
+      const now = this.#now;
+      entry.overdue?.();
+      entry.overdue = clock.after(REVOKED_MS, () => {
+        entry.doubts.waitedSince = now;
+        this.#update(entry, entry.known);
+        this.#save(entry);
+      });
+    }
+    return seen === "tell";
+  }
+
+  /** What it is looked up by: while it is bad, nothing that was kept from before. */
+  #asked({ doubts, known }: Entry): Registry {
+    const { registry } = this.#services;
+    if (!doubts.any) return registry;
+    const since = doubts.heldSince(known.readAt);
+    if (since === undefined) return registry.anew();
+    if (!this.#anew || this.#anew.at < since) this.#anew = { at: this.#now, registry: registry.anew() };
+    return this.#anew.registry;
   }
 
   vouches(path: Buffer, sha256: Buffer): boolean {
@@ -228,7 +279,10 @@ export class ImageService implements Images {
 
   stop(): void {
     this.#stop.abort();
-    for (const { cancel } of this.#entries.values()) cancel?.();
+    for (const { cancel, overdue } of this.#entries.values()) {
+      cancel?.();
+      overdue?.();
+    }
   }
 
   #entry(question: ImageQuestion): Entry {
@@ -236,8 +290,9 @@ export class ImageService implements Images {
     const known = this.#entries.get(key);
     if (known) return known;
     if (this.#entries.size >= MAX_ENTRIES) {
-      for (const [oldest, { cancel }] of this.#entries) {
+      for (const [oldest, { cancel, overdue }] of this.#entries) {
         cancel?.();
+        overdue?.();
         this.#entries.delete(oldest);
         break;
       }
@@ -258,28 +313,42 @@ export class ImageService implements Images {
   }
 
   #fill(): void {
-    while (this.#running < MAX_RUNNING && !this.#stop.signal.aborted) {
-      const entry = this.#waiting.shift();
-      if (!entry) return;
-      this.#running++;
-      this.#lookUp(entry)
+    for (let entry = this.#next(); entry; entry = this.#next()) {
+      const looked = entry;
+      const held = isHeldBack(looked);
+      this.#waiting = this.#waiting.filter((each) => each !== looked);
+      const count = (by: 1 | -1): void => {
+        if (held) this.#runningHeld += by;
+        else this.#running += by;
+      };
+      count(1);
+      this.#lookUp(looked)
         .catch((error: unknown) => {
-          if (!this.#stop.signal.aborted) this.#failed(entry, error);
+          if (!this.#stop.signal.aborted) this.#failed(looked, error);
         })
         .finally(() => {
-          this.#running--;
+          count(-1);
           this.#fill();
         });
     }
   }
 
+  /** What is held back waits for no layers of others, nor do others for its registry. */
+  #next(): Entry | undefined {
+    if (this.#stop.signal.aborted || this.#waiting.length === 0) return undefined;
+    const other = this.#running < MAX_RUNNING ? this.#waiting.find((each) => !isHeldBack(each)) : undefined;
+    return other ?? (this.#runningHeld < MAX_RUNNING ? this.#waiting.find(isHeldBack) : undefined);
+  }
+
   async #lookUp(entry: Entry): Promise<void> {
-    const { registry, clock } = this.#services;
+    const { clock } = this.#services;
+    const registry = this.#asked(entry);
+    const began = this.#now;
     const timeout = new AbortController();
     const cancel = clock.after(LOOKUP_TIMEOUT_MS, () => timeout.abort(new RegistryError("TIMEOUT", "the registry took too long")));
     const signal = AbortSignal.any([this.#stop.signal, timeout.signal]);
     try {
-      if (entry.wholeUntilMs > clock.nowMs()) return await this.#lookUpLists(entry, signal);
+      if (entry.wholeUntilMs > clock.nowMs() && !isHeldBack(entry)) return await this.#lookUpLists(entry, signal);
       const stored = storedResolution(this.#rows.get(entry.question.configDigest));
       if (stored && !entry.known.resolved) await this.#load(entry, stored, signal);
       const resolution = await resolveImage(registry, { ...entry.question, platform: platformOf(entry.question.architecture) }, signal);
@@ -288,22 +357,31 @@ export class ImageService implements Images {
         const artefacts = await collectArtefacts(registry, image.subjects, signal);
         // Before it is told to anybody: a judgement without them would be "unknown" for a moment.
         const untold = await this.#consult(entry, { ...entry.known, resolved: image, failure: undefined, artefacts }, signal);
-        await this.#load(entry, image, signal, artefacts);
+        const whole = artefacts.incomplete.length === 0;
+        if (whole) entry.wholeUntilMs = clock.nowMs() + REFRESH_MS;
+        await this.#load(entry, image, signal, { artefacts, readAt: whole ? began : entry.known.readAt });
         entry.told = told;
         this.#save(entry);
-        if (artefacts.incomplete.length > 0) return this.#again(entry, undefined);
-        entry.wholeUntilMs = clock.nowMs() + REFRESH_MS;
-        return this.#again(entry, REFRESH_MS, untold);
+        return whole ? this.#again(entry, this.#refreshMs(entry), untold) : this.#again(entry, undefined);
       }
       // What was resolved once by digest stays what it is; only the registry is not to be had, or has forgotten it.
       if (entry.known.resolved && (resolution.kind === "unreachable" || resolution.kind === "no-reference")) {
         await this.#consult(entry, entry.known, signal);
-        this.#update(entry, { ...entry.known, artefacts: entry.known.artefacts ?? { artefacts: [], incomplete: [resolution.text] } });
-      } else this.#update(entry, { image: missingOf(resolution), resolved: undefined, failure: resolution, artefacts: undefined });
-      this.#again(entry, resolution.kind === "unreachable" ? undefined : REFRESH_MS);
+        // What a registry does not hold nobody can sign there: nothing newer is to be read.
+        const readAt = resolution.kind === "no-reference" ? began : entry.known.readAt;
+        this.#update(entry, { ...entry.known, readAt, artefacts: entry.known.artefacts ?? { artefacts: [], incomplete: [resolution.text] } });
+      } else this.#update(entry, { image: missingOf(resolution), resolved: undefined, failure: resolution, artefacts: undefined, readAt: began });
+      this.#again(entry, resolution.kind === "unreachable" ? undefined : this.#refreshMs(entry));
     } finally {
       cancel();
     }
+  }
+
+  /** A signature that is added to what is bad shows soon; what stays bad is no load on its registry. */
+  #refreshMs(entry: Entry): number {
+    if (!entry.doubts.any) entry.badLooks = 0;
+    else if (!isHeldBack(entry)) entry.badLooks++;
+    return entry.badLooks === 0 ? REFRESH_MS : Math.min(REFRESH_MS, BAD_REFRESH_MS * 2 ** Math.min(16, entry.badLooks - 1));
   }
 
   async #lookUpLists(entry: Entry, signal: AbortSignal): Promise<void> {
@@ -331,8 +409,9 @@ export class ImageService implements Images {
     return untold && answers.some((url) => revocations?.problem(url) !== undefined);
   }
 
-  async #load(entry: Entry, resolved: ResolvedImage, signal: AbortSignal, artefacts: ImageKnowledge["artefacts"] = entry.known.artefacts): Promise<void> {
+  async #load(entry: Entry, resolved: ResolvedImage, signal: AbortSignal, read: Pick<ImageKnowledge, "artefacts" | "readAt"> = entry.known): Promise<void> {
     const { known, question } = entry;
+    const { artefacts, readAt } = read;
     const files = filesOf(this.#services, known.files, resolved, artefacts);
     const sound = known.files === undefined || known.files.key === files?.key;
     const same = known.resolved?.configDigest === resolved.configDigest && !("missing" in known.image) && sound;
@@ -342,8 +421,8 @@ export class ImageService implements Images {
     if (!found) return;
     // Policy may have changed meanwhile: whom it trusts no more, the layers replace.
     if (found.files && filesOf(this.#services, found.files, resolved, artefacts)?.key !== found.files.key)
-      return await this.#load(entry, resolved, signal, artefacts);
-    this.#update(entry, { image: found.image, files: found.files, resolved, failure: undefined, artefacts });
+      return await this.#load(entry, resolved, signal, read);
+    this.#update(entry, { image: found.image, files: found.files, resolved, failure: undefined, artefacts, readAt });
   }
 
   #failed(entry: Entry, error: unknown): void {
@@ -359,6 +438,11 @@ export class ImageService implements Images {
   /** @param delayMs undefined: the last attempt failed, wait longer each time @param untold a list is missing: it is asked for before */
   #again(entry: Entry, delayMs: number | undefined, untold = false): void {
     entry.attempts = delayMs === undefined || untold ? entry.attempts + 1 : 0;
+    entry.cancel?.();
+    entry.cancel = undefined;
+    if (this.#waiting.includes(entry)) return;
+    // Seen bad meanwhile, where registries had told otherwise before.
+    if (delayMs !== undefined && isHeldBack(entry)) delayMs = Math.min(delayMs, SETTLE_MS);
     const waitMs = delayMs ?? Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, entry.attempts - 1));
     const listsFirst = untold && waitMs > LIST_RETRY_MS;
     entry.cancel = this.#services.clock.after(listsFirst ? LIST_RETRY_MS : Math.max(0, waitMs), () => this.#enqueue(entry, !listsFirst));
@@ -393,12 +477,20 @@ function keyOf({ imageReference, imageId, repoDigests, configDigest, architectur
   return JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime]);
 }
 
-function isLookingUp({ known, attempts }: Entry): boolean {
-  return known === NOTHING_KNOWN || (known.resolved !== undefined && !known.artefacts) || (attempts > 0 && attempts <= HOPEFUL_ATTEMPTS);
+function isLookingUp(entry: Entry): boolean {
+  const { known, attempts } = entry;
+  if (known === NOTHING_KNOWN || (known.resolved !== undefined && !known.artefacts)) return true;
+  return attempts <= HOPEFUL_ATTEMPTS && (attempts > 0 || isHeldBack(entry));
+}
+
+/** Whether a verdict on it is not told before its registry was asked again. */
+function isHeldBack({ known, doubts }: Entry): boolean {
+  return doubts.heldSince(known.readAt) !== undefined;
 }
 
 function newEntry(key: string, question: ImageQuestion, known: ImageKnowledge): Entry {
-  return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), told: new Set(), attempts: 0, wholeUntilMs: 0, cancel: undefined };
+  const verdicts = { verdicts: new Map(), teamVerdicts: new Map(), doubts: new Doubts() };
+  return { key, question, known, ...verdicts, told: new Set(), attempts: 0, badLooks: 0, wholeUntilMs: 0, cancel: undefined, overdue: undefined };
 }
 
 /** Whether its files are known by a manifest that counts no more under the policy. */

@@ -96,6 +96,8 @@ export interface ProvenanceVerdict {
   readonly text: string;
   /** `status` is `signed`: signatures and attestations asked for are there, and nothing is revoked. */
   readonly satisfied: boolean;
+  /** No signature or attestation could make it another: it is revoked itself, or is where or on what it may not be. */
+  readonly certain: boolean;
   /** What is not met, by which evidence, and what would meet it; empty where satisfied. */
   readonly refusals: readonly Refusal[];
   /** Attestations asked for that are missing. */
@@ -148,13 +150,14 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   };
   const status = barred !== undefined ? "revoked" : whole ? "signed" : otherwise();
   const satisfied = status === "signed";
+  const certain = barred !== undefined || (enough && missing.length === 0 && (elsewhere !== undefined || base?.chains !== undefined));
   const facts = {
     ...{ status, artefacts, signedBy, accepted, threshold, missing, elsewhere, base, scan, barred, authorities, enough },
     ...{ subjects: question.subjects, incomplete: question.incomplete, tag: question.tag, rule: question.rule },
     counted: signedBy.filter((name) => accepted.includes(name)),
   };
   return {
-    ...{ status, satisfied, signedBy, authorities: perAuthority, artefacts },
+    ...{ status, satisfied, certain, signedBy, authorities: perAuthority, artefacts },
     answers: [...new Set(artefacts.flatMap((artefact) => artefact.answers))],
     text: explain(facts),
     refusals: satisfied ? [] : refusalsOf(facts),
