@@ -177,6 +177,25 @@ const WRAPPED: Readonly<Record<string, (pod: object) => object>> = {
 };
 
 describe("an image", () => {
+  test("that is refused and signed then comes in by the next question, whatever was kept; while its registry is away it is refused on", async () => {
+    const late = await image(stranger?.privateKey);
+    const object = pod(`${late.repository}@${late.manifestDigest}`);
+    expect(await ask({ object })).toMatchObject({ allowed: false });
+    await signed(late, release?.privateKey as KeyObject);
+    registry.fault = (_, response) => {
+      response.writeHead(503).end();
+      return true;
+    };
+    verifier.clock.pass(1500);
+    expect(await ask({ object }, "ignore", "2s")).toMatchObject({ allowed: false });
+    registry.fault = () => false;
+    // Or by the one after it: a look that began while it was away may be the one that is waited for.
+    await until(
+      () => ask({ object }),
+      ({ allowed }) => allowed,
+    );
+  });
+
   test.each(Object.keys(WRAPPED))("is judged wherever a %s has it: containers, init containers, ephemeral ones", async (kind) => {
     const [good, bad] = [await image(release?.privateKey), await image(undefined)];
     const wrap = WRAPPED[kind] as (pod: object) => object;

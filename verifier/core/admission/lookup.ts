@@ -52,6 +52,8 @@ export interface AskedImage {
   readonly looked: Look;
   /** Unix milliseconds. */
   readonly knownAtMs: number;
+  /** When the look began that was answered by nothing kept from before, Unix milliseconds; undefined: by no such look. */
+  readonly anewAtMs: number | undefined;
 }
 
 export interface LookupServices {
@@ -63,6 +65,8 @@ export interface LookupServices {
 
 /** Younger answers need no question: signatures that were added show after it. */
 const FRESH_MS = 30_000;
+/** A refusal rests on no older ones: whoever signs what was refused, and tries again, is let in. Also how often that asks a registry, for one image. */
+const REFUSED_FRESH_MS = 1000;
 /** How long what is known may stand in for a registry that does not answer. What a tag named may have changed: it is believed for less long. */
 const STALE_DIGEST_MS = 24 * 3_600_000;
 const STALE_TAG_MS = 3_600_000;
@@ -103,6 +107,20 @@ export class AdmissionLookup {
     }
   }
 
+  /**
+   * The same image, as its registry tells it now. @param known what it was refused by
+   * @returns `known`, where that is of now, or where the registry does not tell in time: a registry that is slow lets nobody in
+   */
+  async again(reference: ImageReference, known: AskedImage, waiting: AbortSignal): Promise<AskedImage> {
+    if (known.anewAtMs !== undefined && Math.abs(this.#services.nowMs() - known.anewAtMs) <= REFUSED_FRESH_MS) return known;
+    try {
+      return await unlessAborted(this.#fly(keyOf(reference), reference, known.looked, true), waiting);
+    } catch (error) {
+      if (waiting.aborted || error instanceof RegistryError || error instanceof ProvenanceError) return known;
+      throw error;
+    }
+  }
+
   /** What is known of it without a question, as long as that may stand in for a registry, whatever was looked at. */
   remembered(reference: ImageReference): AskedImage | undefined {
     const known = this.#known.get(keyOf(reference))?.image;
@@ -113,8 +131,8 @@ export class AdmissionLookup {
     return Math.max(0, this.#services.nowMs() - knownAtMs);
   }
 
-  #fly(key: string, reference: ImageReference, look: Look): Promise<AskedImage> {
-    const name = `${key} ${look.depth} ${look.attached}`;
+  #fly(key: string, reference: ImageReference, look: Look, anew = false): Promise<AskedImage> {
+    const name = `${key} ${look.depth} ${look.attached} ${anew}`;
     const host = reference.repository.slice(0, reference.repository.indexOf("/"));
     const before = this.#flights.get(name);
     if (before) return before.result;
@@ -122,15 +140,17 @@ export class AdmissionLookup {
     if (this.#flights.size >= MAX_IN_FLIGHT || sameHost >= MAX_IN_FLIGHT_HOST)
       return Promise.reject(new RegistryError("TIMEOUT", `${host}: too many images are being looked up; ask again`));
     const signal = AbortSignal.any([this.#services.stopped, AbortSignal.timeout(LOOKUP_MS)]);
-    const result = this.#lookUp(reference, look, signal).then((image) => this.#keep(key, image));
+    const result = this.#lookUp(reference, look, anew, signal).then((image) => this.#keep(key, image));
     this.#flights.set(name, { host, result });
     const over = (): void => void this.#flights.delete(name);
     result.then(over, over);
     return result;
   }
 
-  async #lookUp({ repository, digest, tag }: ImageReference, { depth, attached }: Look, signal: AbortSignal): Promise<AskedImage> {
-    const { registry, nowMs } = this.#services;
+  async #lookUp({ repository, digest, tag }: ImageReference, { depth, attached }: Look, anew: boolean, signal: AbortSignal): Promise<AskedImage> {
+    const { nowMs } = this.#services;
+    const registry = anew ? this.#services.registry.anew() : this.#services.registry;
+    const anewAtMs = anew ? nowMs() : undefined;
     const fetch = (name: string): Promise<FetchedManifest> => registry.manifest(repository, name, MAX_MANIFEST_BYTES, signal);
     const top = await fetch(digest ?? tag ?? "latest");
     const parsed = parseManifest(top.bytes, top.mediaType);
@@ -153,7 +173,7 @@ export class AdmissionLookup {
     const artefacts = await collectArtefacts(registry, subjects, signal);
     // An image by itself has no images of which more could be known.
     const looked: Look = isIndex ? { depth, attached } : { depth: depth === "layers" ? depth : "images", attached: true };
-    return { repository, digest: top.digest, platforms, isIndex, artefacts, looked, knownAtMs: nowMs() };
+    return { repository, digest: top.digest, platforms, isIndex, artefacts, looked, knownAtMs: nowMs(), anewAtMs };
   }
 
   /** What could not be had whole this time does not replace what was whole of the same image. */

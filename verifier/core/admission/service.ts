@@ -225,6 +225,13 @@ export class AdmissionService {
     for (let looks = 0; looks < MAX_LOOKS; looks++) {
       const image = await this.#lookup.image(reference, look, waiting);
       const outcome = await this.#consulted(image, policy, rule, architecture, waiting);
+      if (outcome.kind === "refused" && barredDigest(image, policy, architecture) === undefined) {
+        const again = await this.#lookup.again(reference, image, waiting);
+        const now = again === image ? outcome : await this.#consulted(again, policy, rule, architecture, waiting);
+        if (now.kind !== "look-deeper") return { image: again, outcome: now };
+        ({ look } = now);
+        continue;
+      }
       if (outcome.kind !== "look-deeper") return { image, outcome };
       ({ look } = outcome);
     }
