@@ -305,24 +305,54 @@ describe("another attestation key of the same TPM", () => {
 });
 
 describe("the agent's own files", () => {
-  test("must be of a release that policy names", async () => {
+  const RELEASE = "agent: { releases: [{ sums: SHA256SUMS, signature: SHA256SUMS.sig, authority: release }] }";
+  const AUTHORITY = "  authorities: [{ name: release, keyFile: release.pub }]\n";
+  const filesOf = (agent: string) => ({ node: sha256("node"), agent: sha256(agent), addon: sha256("addon") });
+  /** @returns publishes other files as a release of the same key */
+  const released = (...contents: string[]): ((...contents: string[]) => void) => {
     const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-    const publish = (contents: readonly string[]): void => {
-      const sums = contents.map((content) => `${hex(content)}  ${content}\n`).join("");
+    writeFileSync(join(verifier.directory, "release.pub"), publicKey.export({ type: "spki", format: "pem" }));
+    const publish = (...files: string[]): void => {
+      const sums = files.map((content) => `${hex(content)}  ${content}\n`).join("");
       writeFileSync(join(verifier.directory, "SHA256SUMS"), sums);
       writeFileSync(join(verifier.directory, "SHA256SUMS.sig"), sign("sha256", Buffer.from(sums), privateKey).toString("base64"));
     };
-    writeFileSync(join(verifier.directory, "release.pub"), publicKey.export({ type: "spki", format: "pem" }));
-    publish(["node", "agent 1", "addon"]);
-    const release = "      agent: { releases: [{ sums: SHA256SUMS, signature: SHA256SUMS.sig, authority: release }] }\n";
-    verifier.policy(`${policy(release)}  authorities: [{ name: release, keyFile: release.pub }]\n`);
-    await started(linuxBoot(), undefined, "w-1", { node: sha256("node"), agent: sha256("agent 1"), addon: sha256("addon") });
+    publish(...contents);
+    return publish;
+  };
+
+  test("count from the Evidence that tells them, whether a quote follows or not", async () => {
+    released("node", "agent 1", "addon");
+    const nodes = `[{ name: all, boot: { eventLog: optional }, ${RELEASE} }]`;
+    const file = verifier.policy(`apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  nodes: ${nodes}\n${AUTHORITY}`);
+    await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true, acceptJoinTokens: true }\npolicyFile: ${file}`);
+    const { token } = await verifier.adminClient.createJoinToken({ nodeName: "w-1", ttlSeconds: 600 });
+    const agent = verifier.attester({ name: "w-1", joinToken: token, agentDigests: filesOf("agent 1") });
+    await agent.connect();
+    expect(await codes()).toContain("no-agent-digests");
+    await agent.report();
+    expect(await codes()).toEqual(["no-tpm"]);
+
+    // Another agent goes on with the chain.
+    await agent.close();
+    const other = verifier.attester({ name: "w-1", bootId: agent.bootId, agentDigests: filesOf("agent 2") });
+    Object.assign(other, { credential: agent.credential, chainId: agent.chainId, seq: agent.seq, digest: agent.digest });
+    await other.connect();
+    await other.report();
+    expect(await codes()).toContain("agent");
+    expect((await shown()).node?.verdict).toBe(Verdict.CONTRAINDICATED);
+  });
+
+  test("must be of a release that policy names", async () => {
+    const publish = released("node", "agent 1", "addon");
+    verifier.policy(`${policy(`      ${RELEASE}\n`)}${AUTHORITY}`);
+    await started(linuxBoot(), undefined, "w-1", filesOf("agent 1"));
     await judged(Verdict.WARNING);
-    publish(["node", "agent 2", "addon"]);
+    publish("node", "agent 2", "addon");
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.CONTRAINDICATED);
     expect((await shown()).node?.reasons).toContainEqual(expect.objectContaining({ code: "agent", detail: expect.stringContaining(hex("agent 1")) }));
-    publish(["node", "agent 1", "agent 2", "addon"]);
+    publish("node", "agent 1", "agent 2", "addon");
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.WARNING);
   });

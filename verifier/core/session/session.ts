@@ -230,10 +230,15 @@ export class Session implements QuestionSession {
     const changes = new ChangeSet(nowMs);
     changes.evidence(evidenceWrite(this.#submittedSeq, this.#live.memory, result.memory, body, nowMs));
     this.#submittedSeq = body.seq;
+    const told = this.#live.memory.node;
     this.#take(result, body.full || body.seq === 1n, changes, nowMs);
-    if (this.#live.node.trustLevel === TrustLevel.NONE && this.#live.node.chainBroken !== undefined && body.seq === 1n)
-      this.#live.update({ chainBroken: undefined }, this.#services.policy(), changes, nowMs);
-    else this.#live.update({}, this.#services.policy(), changes, nowMs);
+    const mended = this.#live.node.trustLevel === TrustLevel.NONE && this.#live.node.chainBroken !== undefined && body.seq === 1n;
+    const change = {
+      // What the agent consists of is told here: no quote need follow, and of a node without TPM none does.
+      ...(this.#live.memory.node !== told && this.#questions.bootChange()),
+      ...(mended && { chainBroken: undefined }),
+    };
+    this.#live.update(change, this.#services.policy(), changes, nowMs);
     this.commit(changes, () => this.send({ case: "acknowledgement", value: { seq: body.seq } }));
     if (changes.openedDrifts) this.#questions.hurry();
     this.#questions.takeHeld();
