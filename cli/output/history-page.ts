@@ -1,6 +1,7 @@
 /** What past days would have been under another policy, as people read it, and as data. */
 import type { SimulatedAction, SimulatedDay, SimulatedDrift, SimulatedHistory, SimulationUnknowns } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { table } from "./table.ts";
 import { actionKindWord, actionStateWord, MAX_PATH_CHARACTERS, pathWord, severityWord, toMs } from "./words.ts";
@@ -51,7 +52,7 @@ function actionLines({ actions, sum, heldBack, modeAfter }: SimulatedHistory, li
     `it would have done: ${total === 0 ? "nothing" : [...kinds].map(([words, { length }]) => `${length} ${words}`).join(", ")}`,
     ...actions.slice(0, limit).map(actionLine),
     ...(total > Math.min(limit, actions.length) ? [`  … and ${total - Math.min(limit, actions.length)} more`] : []),
-    ...Object.entries(heldBack).map(([why, containers]) => `  ${containers} containers would have been held back for a time: ${printable(why, 64)}`),
+    ...Object.entries(heldBack).map(([why, containers]) => `  ${counted(containers, "container")} would have been held back for a time: ${printable(why, 64)}`),
   ];
 }
 
@@ -80,16 +81,16 @@ function unknownLines({ unknown, policies }: SimulatedHistory): string[] {
   return [
     ...(keptSince ? [`cannot be known: what was before ${timeOf(keptSince)}; the log begins there`] : []),
     ...told(containersGone, `cannot be known: what was excused in ${containersGone} containers that are gone, or whose nodes are away (${nodesAway})`),
-    ...told(drifts, `cannot be known: ${drifts} drifts of which the record does not hold what the policy goes by; counted as they are`),
+    ...told(drifts, `cannot be known: ${counted(drifts, "drift")} of which the record does not hold what the policy goes by; counted as they are`),
     ...told(images, `cannot be known: ${images} images that nothing runs any more, or of which too little is known`),
-    ...told(rollbacks, `cannot be known: whether ${rollbacks} containers could have been rolled back`),
+    ...told(rollbacks, `cannot be known: whether ${counted(rollbacks, "container")} could have been rolled back`),
     ...told(unknown.unattestedSeconds, `not attested meanwhile: ${hours(unknown.unattestedSeconds)} of ${hours(unknown.observedSeconds)} of nodes' time`),
-    ...told(nodesRemeasured, `on ${nodesRemeasured} nodes other paths would have been measured: what was left out there is not judged`),
-    ...told(driftsOmitted, `left out: ${driftsOmitted} drifts beyond what is kept in memory, the oldest and the least grave; take a shorter time`),
+    ...told(nodesRemeasured, `on ${counted(nodesRemeasured, "node")} other paths would have been measured: what was left out there is not judged`),
+    ...told(driftsOmitted, `left out: ${counted(driftsOmitted, "drift")} beyond what is kept in memory, the oldest and the least grave; take a shorter time`),
     ...told(Number(unknown.truncated), "left out: containers, images or changes of nodes beyond what is kept in memory; take a shorter time"),
-    ...told(nodeDrifts, `not gone through: whether nodes would have been marked for ${nodeDrifts} drifts of their own`),
-    ...told(driftsAfterwards, `${driftsAfterwards} drifts came in containers that would have been gone by then`),
-    ...told(policies, `${policies} times another policy took effect meanwhile: what is on record was found under each in turn`),
+    ...told(nodeDrifts, `not gone through: whether nodes would have been marked for ${counted(nodeDrifts, "drift")} of their own`),
+    ...told(driftsAfterwards, `${counted(driftsAfterwards, "drift")} came in containers that would have been gone by then`),
+    ...told(policies, `${counted(policies, "time")} another policy took effect meanwhile: what is on record was found under each in turn`),
   ];
 }
 

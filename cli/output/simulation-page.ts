@@ -1,5 +1,6 @@
 /** What another policy would change, as people read it, and as data. */
 import type { SimulatedFinding, SimulatedResult, SimulatedWorkload, SimulatePolicyResponse } from "@hullmark/proto/v1/query";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { MAX_PATH_CHARACTERS, pathWord, provenanceWord, severityWord, verdictWord } from "./words.ts";
 
@@ -10,7 +11,7 @@ const SHORT_FINDINGS = 5;
 export function simulationPage(answer: SimulatePolicyResponse, wide: boolean): string {
   const { containers, containersChanged, nodes, workloads, changedNodes } = answer;
   const lines = [
-    `${containersChanged} of ${containers} containers on ${nodes} nodes would be judged otherwise`,
+    `${containersChanged} of ${counted(containers, "container")} on ${counted(nodes, "node")} would be judged otherwise`,
     ...workloads.flatMap((workload) => workloadLines(workload, wide)),
     ...(containersChanged > workloads.length ? [`… and ${containersChanged - workloads.length} more`] : []),
     ...changedNodes.map(({ nodeName, before, after, reasons }) => {
@@ -57,14 +58,16 @@ function missing(answer: SimulatePolicyResponse): string[] {
   const { nodesAway, containersFailed, containersUnknown, nodesRemeasured, containersManifestDropped, manifestsDroppedOf } = answer;
   const signers = manifestsDroppedOf.map((name) => printable(name, 64)).join(", ");
   return [
-    ...(nodesAway > 0 ? [`not judged: what runs on ${nodesAway} nodes that are not connected`] : []),
-    ...(containersFailed > 0 ? [`not judged: ${containersFailed} containers; the verifier's log says why`] : []),
-    ...(containersUnknown > 0 ? [`cannot be told: ${containersUnknown} containers of which too little is known now, or registries did not say enough`] : []),
+    ...(nodesAway > 0 ? [`not judged: what runs on ${counted(nodesAway, "node")} not connected`] : []),
+    ...(containersFailed > 0 ? [`not judged: ${counted(containersFailed, "container")}; the verifier's log says why`] : []),
+    ...(containersUnknown > 0
+      ? [`cannot be told: ${counted(containersUnknown, "container")} of which too little is known now, or registries did not say enough`]
+      : []),
     ...(containersManifestDropped > 0
       ? [`file manifests of ${signers} would count no more: of ${containersManifestDropped} of them the layers would be read, and nothing known until then`]
       : []),
     ...(nodesRemeasured > 0
-      ? [`on ${nodesRemeasured} nodes other paths would be measured: what is left out there now is judged only once the policy is in force`]
+      ? [`on ${counted(nodesRemeasured, "node")} other paths would be measured: what is left out there now is judged only once the policy is in force`]
       : []),
   ];
 }

@@ -318,7 +318,7 @@ describe("a policy that is simulated", () => {
       writeFileSync(file, text);
       return await command("policy", "simulate", file, ...more);
     };
-    expect(await hullmark(policyText())).toMatchObject({ code: 0, out: "0 of 2 containers on 1 nodes would be judged otherwise\n" });
+    expect(await hullmark(policyText())).toMatchObject({ code: 0, out: "0 of 2 containers on 1 node would be judged otherwise\n" });
     const changed = await hullmark(policyText(REVOKED));
     expect(changed).toMatchObject({ code: 1, err: "" });
     expect(changed.out).toMatch(
@@ -341,12 +341,12 @@ describe("a policy that is simulated", () => {
     };
     expect(await hullmark(leaked)).toMatchObject({ code: 3, out: expect.stringMatching(/^0 of 2 .*\ncannot be told: 2 containers/) });
     registry.fault = () => false;
-    expect(await hullmark(leaked)).toMatchObject({ code: 0, out: "0 of 2 containers on 1 nodes would be judged otherwise\n" });
+    expect(await hullmark(leaked)).toMatchObject({ code: 0, out: "0 of 2 containers on 1 node would be judged otherwise\n" });
     const id = "nowhere".padEnd(64, "0");
     const image = { reference: `${registry.host}/acme/none:1`, configDigest: `sha256:${"1".repeat(64)}` };
     attester.set({ id, name: "nowhere", image, layers: [], upper: new Map() });
     await attester.report([id]);
-    expect(await hullmark(policyText())).toMatchObject({ code: 3, out: expect.stringMatching(/^0 of 3 .*\ncannot be told: 1 containers/) });
+    expect(await hullmark(policyText())).toMatchObject({ code: 3, out: expect.stringMatching(/^0 of 3 .*\ncannot be told: 1 container of/) });
     attester.containers.delete(id);
     await attester.report([], [id]);
   });

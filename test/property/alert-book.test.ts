@@ -329,7 +329,7 @@ describe("alert book", () => {
   });
 
   it("says of a layer that is poisoned still after its purge which it is, and lets its node's name bring no line", () => {
-    const subject = alarmSubject("v1", true, { waiting: "1 nodes", uncontained: "containment failed: layer 0 of w-7\nx" }, T0);
+    const subject = alarmSubject("v1", true, { waiting: "1 node waits", uncontained: "containment failed: layer 0 of w-7\nx" }, T0);
     const [told] = step(new AlertBook(), [subject], [webhookRoute()], T0);
     expect(told?.alerts.map(({ summary, kind }) => [kind, summary])).toEqual([
       ["breaker", expect.stringMatching(/^CRITICAL containment failed: layer 0 of w-7\S+x$/)],
@@ -339,7 +339,7 @@ describe("alert book", () => {
   it("tells of the breaker before all else, and beyond the rate limit too: a flood keeps nobody from knowing that actions are held back", () => {
     const { headers: _headers, hmacKeys: _keys, ...common } = webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] });
     const routes: AlertRoute[] = [webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] }), { ...common, type: "pagerduty", routingKey: { fromFile: "key" } }];
-    const breaker = alarmSubject("v1", true, { waiting: "98 containers", uncontained: "" }, T0);
+    const breaker = alarmSubject("v1", true, { waiting: "98 containers wait", uncontained: "" }, T0);
     const flood = (from: number) => Array.from({ length: 200 }, (_, i) => on(from + i, { path: Buffer.from(`/${from + i}`), severity: "critical" }));
     for (const route of routes) {
       const book = new AlertBook();

@@ -222,7 +222,7 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
         expect(taken.length).toBeLessThan(SERVICES);
         expect(await paged()).toEqual([["firing", "critical"]]);
         const { claims } = await stack.json<{ claims: { code: string; detail: string }[] }>("status");
-        expect(claims.find(({ code }) => code === "breaker")?.detail).toMatch(/^\d+ containers wait until the breaker allows/);
+        expect(claims.find(({ code }) => code === "breaker")?.detail).toMatch(/^\d+ containers? waits? until the breaker allows/);
         const [node] = JSON.parse(await acting.kubectl("get", "nodes", "--output=json")).items;
         expect(node.spec).not.toHaveProperty("unschedulable");
         for (const app of apps) expect(await acting.kubectl("get", `deployment/${app}`, "--output=jsonpath={.spec.replicas}")).toBe("1");

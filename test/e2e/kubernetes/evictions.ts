@@ -160,7 +160,7 @@ export function evictions(of: () => CapturingBed, actingOf: () => Acting): void 
       await acting.write(name);
       await acting.actionIs(name, "waiting", ({ state, reason }) => state === "issued" && reason === "pdb");
       const { claims } = await of().stack.json<{ claims: { code: string; detail: string }[] }>("status");
-      expect(claims.find(({ code }) => code === "budget")?.detail).toMatch(/^1 pods cannot be evicted now/);
+      expect(claims.find(({ code }) => code === "budget")?.detail).toMatch(/^1 pod cannot be evicted now/);
       expect(await acting.podsOf("evict-till")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
       expect(await acting.events(uid)).toContainEqual(expect.objectContaining({ reason: "EvictionWaits", type: "Warning" }));
     } finally {

@@ -46,7 +46,7 @@ function refusedLately(history: AlarmFacts["history"], nowMs: number): boolean {
   return false;
 }
 
-/** @param verifierId whose alert it is @param words what the breaker holds back, and which layers are poisoned still; empty: nothing of policy's */
+/** @param verifierId whose alert it is @param words what the breaker holds back, as a sentence, and which layers are poisoned still; empty: nothing of policy's */
 export function alarmSubject(
   verifierId: string,
   open: boolean,
@@ -82,6 +82,6 @@ export function alarmSubject(
 function summaryOf({ waiting, uncontained }: { readonly waiting: string; readonly uncontained: string }): string {
   if (uncontained !== "") return uncontained;
   return waiting !== ""
-    ? `more is to be acted on than policy allows: ${waiting} wait`
+    ? `more is to be acted on than policy allows: ${waiting}`
     : "a host, or the cluster's actuator, allows no more actions within this hour";
 }

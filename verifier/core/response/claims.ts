@@ -2,11 +2,12 @@
 import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
 import { claimRow } from "../fleet/claims.ts";
+import { counted } from "../text/counted.ts";
 import type { Held } from "./decide.ts";
 import type { ActionHistory } from "./history.ts";
 
 export interface ResponseStanding {
-  /** What waits for the breaker, in words; empty: nothing. */
+  /** What waits for the breaker, as a sentence (`2 containers wait`); empty: nothing. */
   readonly waiting: string;
   readonly held: Readonly<Partial<Record<Held, number>>>;
   readonly rows: ActionHistory;
@@ -23,10 +24,15 @@ export function responseClaims(standing: ResponseStanding): ClaimRow[] {
   const same = held["same-image"] ?? 0;
   const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
   return [
-    ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
-    ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
+    ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} until the breaker allows more actions: hullmark action ls`)]),
+    ...(budget > 0 ? [claimRow("budget", `${counted(budget, "pod")} cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
     ...(same > 0
-      ? [claimRow("same-image", `${same} containers are not rolled back: what is verified is the same image by another name: docs/response.md#rollback`)]
+      ? [
+          claimRow(
+            "same-image",
+            `${counted(same, "container")} ${same === 1 ? "is" : "are"} not rolled back: what is verified is the same image by another name: docs/response.md#rollback`,
+          ),
+        ]
       : []),
     ...uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
     ...[...notWell].flatMap(([id, [first]]) => notWellClaim(standing, id, first)),

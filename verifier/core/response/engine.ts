@@ -11,6 +11,7 @@ import type { Store } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { keyOfNumber, keyOfWorkload, rowPages } from "../fleet/row-pages.ts";
+import { counted } from "../text/counted.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { type ActuatorStream, ActuatorStreams } from "./actuator-streams.ts";
@@ -141,11 +142,14 @@ export class ResponseEngine {
     return responseClaims({ waiting: this.#waiting(), held: this.held(), rows: this.#rows, uncontained: this.#uncontained, notWell, node, pause: this.#pause });
   }
 
-  /** What waits for the breaker, in words; empty: nothing. */
+  /** What waits for the breaker, as a sentence; empty: nothing. */
   #waiting(): string {
     const keys = [...this.#allHeld()].filter(([, why]) => BREAKING.includes(why)).map(([key]) => key);
+    if (keys.length === 0) return "";
     const nodes = keys.filter((key) => key.endsWith("/")).length;
-    return [...(keys.length > nodes ? [`${keys.length - nodes} containers`] : []), ...(nodes > 0 ? [`${nodes} nodes`] : [])].join(" and ");
+    const containers = keys.length - nodes;
+    const things = [...(containers > 0 ? [counted(containers, "container")] : []), ...(nodes > 0 ? [counted(nodes, "node")] : [])];
+    return `${things.join(" and ")} ${keys.length === 1 ? "waits" : "wait"}`;
   }
 
   /** Results of a container, or with an empty id of the node itself, have changed. Never throws, never waits. */
