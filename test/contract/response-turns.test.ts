@@ -37,12 +37,14 @@ let paged: number | undefined;
 let issued: ActionRow[];
 /** Of the next commits, how many fail. */
 let failing: number;
+/** Of the next that issue something, how many are stored although they fail. */
+let lost: number;
 let reloads: number;
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-turns-"));
   sqlite = await openSqliteStore(join(directory, "verifier.db"));
-  [looks, paged, issued, failing, reloads] = [0, undefined, [], 0, 0];
+  [looks, paged, issued, failing, lost, reloads] = [0, undefined, [], 0, 0, 0];
   policy = enforcing;
   nodes.delete(SILENT);
 });
@@ -95,6 +97,10 @@ async function open(samePerson = (a: string, b: string) => a === b): Promise<Res
     if (subjects) paged ??= looks;
     const commit = build(0);
     await sqlite.store.commit({ commits: [commit], log: undefined });
+    if (lost > 0 && commit.actions?.some(({ row }) => row.state === ActionState.ISSUED)) {
+      lost--;
+      throw new StoreError("STORE_UNAVAILABLE", "the connection was lost");
+    }
     return { commit, firstLogIndex: 0 };
   };
   const engine = await ResponseEngine.open({
@@ -178,6 +184,41 @@ test("a crowd of captures that nobody answers, of a node that is not heard any m
   expect(engine.held()).toEqual({ "node-not-attested": CROWD });
   const silent = await sqlite.store.listActions({ states: [ActionState.CAPTURING], sinceMs: 0 }, { after: "", limit: 999 });
   expect(silent.map(({ captureMissed }) => captureMissed?.code)).toEqual(Array.from({ length: CROWD }, () => "not-answered"));
+  await engine.stop();
+});
+
+test("what was stored although that failed is handed out, and keeps neither others from their turn nor people from being told", async () => {
+  const longAgoMs = Date.now() - 600_000;
+  const asked = (index: number) => {
+    if (index > 0) return {};
+    const own = {
+      id: "A-0001",
+      nodeId: NODE,
+      containerId: idOf(0),
+      containerName: "web-0",
+      workload: "",
+      driftId: "D-1",
+      kind: ActionKind.RECREATE,
+      rule: "all",
+    };
+    const times = { createdAtMs: longAgoMs, issuedAtMs: undefined, settledAtMs: undefined, intent: undefined };
+    const row = action(1, {
+      ...own,
+      ...times,
+      state: ActionState.CAPTURING,
+      capturing: { id: randomBytes(16), sinceMs: longAgoMs, untilMs: longAgoMs + 30_000 },
+    });
+    return { actions: [{ row, before: undefined }] };
+  };
+  await drifted(asked);
+  const engine = await open();
+  lost = 1;
+  await engine.tick().catch(() => undefined);
+  expect(lost).toBe(0);
+  await engine.tick();
+  expect(issued).toMatchObject([{ id: "A-0001", state: ActionState.ISSUED }]);
+  await engine.reconsider();
+  await expect.poll(() => engine.tick().then(() => paged), { timeout: 60_000 }).toBeDefined();
   await engine.stop();
 });
 

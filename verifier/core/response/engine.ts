@@ -180,11 +180,8 @@ export class ResponseEngine {
     return this.#inTurn(async () => {
       const { nowMs } = this.#services;
       this.#situations.nextTick();
-      for (const row of this.#rows.all()) if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
-      const byPeople = ({ kind }: ActionRow) => kind === ActionKind.RELEASE || kind === ActionKind.PURGE;
-      for (const row of this.#awaitingTurns.next(this.#inState(ActionState.AWAITING).filter((each) => !byPeople(each)))) await this.#stillDue(row);
-      for (const row of this.#capturingTurns.next(this.#inState(ActionState.CAPTURING))) await this.#endCapturing(row);
-      await this.#watchPurges();
+      // What cannot be written keeps neither the others from their turn nor people from being told.
+      await this.#lookAgain(nowMs()).catch(this.#services.onProblem);
       this.#forget();
       const looking = this.#dirty.size > 0;
       const held = this.held();
@@ -195,6 +192,14 @@ export class ResponseEngine {
       this.#drain();
       await this.#sound(looking, held);
     });
+  }
+
+  async #lookAgain(atMs: number): Promise<void> {
+    for (const row of this.#rows.all()) if (isOverdue(row, atMs)) await this.#settle(row, ActionState.EXPIRED, "not-reported");
+    const byPeople = ({ kind }: ActionRow) => kind === ActionKind.RELEASE || kind === ActionKind.PURGE;
+    for (const row of this.#awaitingTurns.next(this.#inState(ActionState.AWAITING).filter((each) => !byPeople(each)))) await this.#stillDue(row);
+    for (const row of this.#capturingTurns.next(this.#inState(ActionState.CAPTURING))) await this.#endCapturing(row);
+    await this.#watchPurges();
   }
 
   #inState(wanted: ActionState): ActionRow[] {
@@ -493,8 +498,6 @@ export class ResponseEngine {
       this.#services.onProblem(error);
       this.#held.delete(key);
       this.#held.set(key, "storage");
-      // Whether it was written is not known: what is stored says, and until it can be read the rows fence themselves.
-      await this.#reload().catch((again: unknown) => this.#services.onProblem(again));
       return false;
     }
   }
@@ -586,18 +589,30 @@ export class ResponseEngine {
     await this.#write(settled(row, state, reason, this.#services.nowMs()), row.state);
   }
 
-  /** Durable on return. */
+  /** Durable on return. Where it fails, what is stored by now is read anew. */
   async #write(row: ActionRow, before: ActionState | undefined, by = ""): Promise<ActionRow> {
     const { committer, nowMs } = this.#services;
     const facts: LogEntry[] = [actionFact(row, nowMs(), by)];
-    const { commit } = await committer.submit({
-      entries: facts,
-      build: (firstLogIndex) => ({ actions: [{ row: { ...row, logIndex: firstLogIndex }, before } satisfies ActionWrite] }),
+    const build = (firstLogIndex: number) => ({ actions: [{ row: { ...row, logIndex: firstLogIndex }, before } satisfies ActionWrite] });
+    const { commit } = await committer.submit({ entries: facts, build }).catch(async (error: unknown) => {
+      await this.#readAnew();
+      throw error;
     });
     const stored = commit.actions?.[0]?.row ?? row;
     this.#rows.put(stored);
     if (stored.kind === ActionKind.ISOLATE && stored.state === ActionState.DONE) this.#isolated.add(`${stored.nodeId}/${stored.containerId}`);
     return stored;
+  }
+
+  /** Whether it was written is not known: what is stored says, and until it can be read the rows fence themselves. Who is to hear of what was written hears of it. */
+  async #readAnew(): Promise<void> {
+    const known = new Map([...this.#rows.all()].map(({ id, state }) => [id, state]));
+    await this.#reload().catch(this.#services.onProblem);
+    for (const row of this.#rows.all()) {
+      if (known.get(row.id) === row.state) continue;
+      if (this.#mayBeHandedOut(row)) this.#streams.push(row);
+      this.#captures.ask(row);
+    }
   }
 
   /** Of an action that waits for people: what would only be recorded is not what they were asked for. */
