@@ -179,7 +179,7 @@ test.each<[string, (asked: CaptureRequest) => Taken, RegExp]>([
 test("where policy leaves what cannot be captured, nothing is done, it is tried three times though nothing is heard of the pod meanwhile, and people are told", {
   timeout: LONG,
 }, async () => {
-  await start("{ patience: 5m, missed: leave }");
+  await start("{ patience: 10s, missed: leave }");
   await actuator();
   await drift();
   for (let i = 0; i < MAX_ATTEMPTS; i++) node.send({ case: "captured", value: { id: (await node.next("capture")).id, problem: "no" } });

@@ -125,6 +125,15 @@ describe("one container", () => {
     ["used up by a clock that was ahead", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
   ])("%s: nothing is done", (_name, more, expected) => expect(why(more)).toBe(expected));
 
+  test("a pod that its node did not capture is not asked for again at once: what hinders the node may pass", () => {
+    const capturing = { id: Buffer.alloc(16), sinceMs: T0 - 20_000, untilMs: T0 + 10_000 };
+    const left = { reason: "capture", issuedAtMs: undefined, capturing };
+    const later = (nowMs: number, more: Partial<ActionRow> = {}) => why({ nowMs, history: [past(ActionState.FAILED, { ...left, ...more })] });
+    expect([later(T0), later(T0 + 10_000)]).toEqual(["cooling-down", "act RECREATE"]);
+    // A clock that was set back lengthens no wait, and another container waits for its own.
+    expect([later(T0 - HOUR_MS), later(T0, { containerId: "c2" })]).toEqual(["act RECREATE", "act RECREATE"]);
+  });
+
   test("what a host's own limits held back, however often, is no attempt: it is asked for again", () => {
     const refused = (reason: string) => Array.from({ length: MAX_ATTEMPTS + 1 }, (_, i) => past(ActionState.REFUSED, { id: `A-${i}`, reason }));
     expect(["breaker", "cooling-down", "protected"].map((reason) => why({ history: refused(reason) }))).toEqual(["act RECREATE", "act RECREATE", "given-up"]);

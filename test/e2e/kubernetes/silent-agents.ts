@@ -18,7 +18,7 @@ export const SILENT = `
       - name: evidence
         select: { workloads: ["default/evidence-*"] }
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
-        capture: { patience: 2m, missed: leave }
+        capture: { patience: 45s, missed: leave }
 `;
 
 const APPS = ["evict-unwatched", "evict-unsealed", "evict-died", "silent-cart", "evidence-cart"] as const;

@@ -7,7 +7,7 @@ import { type CaptureTaken, CaptureTeller } from "@hullmark/proto/v1/capture";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, CaptureRow, NodeRow } from "../../ports/rows.ts";
 import type { Policy, ResponseRule } from "../policy/types.ts";
-import { MISSED, missed } from "./capture-missed.ts";
+import { isWaitOver, MISSED, missed, UNCAPTURED } from "./capture-missed.ts";
 import { settled } from "./steps.ts";
 
 /** By these a pod's writable layers go. */
@@ -34,13 +34,12 @@ export function capturing(row: ActionRow, id: Buffer, patienceMs: number, nowMs:
   return { ...row, state: ActionState.CAPTURING, capturing: { id, sinceMs: nowMs, untilMs: nowMs + patienceMs } };
 }
 
-/** Whether nothing is waited for any more. A clock that was set back since lengthens no wait. */
+/** Whether nothing is waited for any more. */
 export function isCaptureOver(
   { capture, captureMissed, capturing: asked }: Pick<ActionRow, "capture" | "captureMissed" | "capturing">,
   nowMs: number,
 ): boolean {
-  if (capture !== undefined || captureMissed !== undefined || !asked) return true;
-  return Math.abs(nowMs - asked.sinceMs) >= asked.untilMs - asked.sinceMs;
+  return capture !== undefined || captureMissed !== undefined || !asked || isWaitOver(asked, nowMs);
 }
 
 /** What the node told, on the row; undefined: it says nothing new. */
@@ -56,7 +55,7 @@ export function answered(row: ActionRow, { capture, problem }: CaptureTaken, now
 /** Where policy says that nothing is done without: the end of an action; undefined: it goes on. */
 export function leftAsItIs(row: ActionRow, policy: Pick<Policy, "response">, nowMs: number): ActionRow | undefined {
   if (row.captureMissed === undefined || ruleOf(row, policy)?.missed !== "leave") return undefined;
-  return settled(row, ActionState.FAILED, "capture", nowMs);
+  return settled(row, ActionState.FAILED, UNCAPTURED, nowMs);
 }
 
 /** Whoever holds the node chooses all of it. */

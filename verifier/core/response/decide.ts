@@ -5,6 +5,7 @@ import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, RolloutTarg
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { countsAtMs, countsNow, overLimit } from "./breaker.ts";
+import { isWaitOver, UNCAPTURED } from "./capture-missed.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
@@ -169,6 +170,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const { target } = found;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
+  if (waitsToCapture(history, workload, situation.nowMs)) return idle("cooling-down");
   if (!contradicted && (overBudgetMs ?? 0) < rule.unmeasurableAfterSeconds * 1000) return idle("settling");
   const rollout = target && "revisions" in target ? target : undefined;
   const byPod = found.rung === "evict" || rollout !== undefined || (found.rung === "isolate" && situation.pod !== "none");
@@ -281,6 +283,12 @@ function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: Acti
       !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
   );
   return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
+}
+
+/** A node may say at once that it captures nothing: what hinders it (others that it captures first) has as long to pass as it would have been waited for. */
+function waitsToCapture(history: readonly ActionRow[], { nodeId, containerId }: WorkloadRow, nowMs: number): boolean {
+  const left = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId && each.reason === UNCAPTURED);
+  return left.some(({ state, capturing }) => state === ActionState.FAILED && capturing !== undefined && !isWaitOver(capturing, nowMs));
 }
 
 /** @param history undefined: its limits were kept before */

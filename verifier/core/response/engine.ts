@@ -542,7 +542,7 @@ export class ResponseEngine {
     const left = leftAsItIs(over, policy(), nowMs());
     if (!left) return void (await this.#issue(over, row.state, due));
     await this.#write(left, row.state);
-    // It is tried again, however long it is until the container is judged anew.
+    // It is tried again once its patience is over, however long it is until the container is judged anew.
     this.touched(row.nodeId, row.containerId);
   }
 
