@@ -66,7 +66,9 @@ export const captureTellerWord = (teller: CaptureTeller): string => CAPTURE_TELL
 export function captureWords({ capture, captureMissed, captureProblem }: Pick<Action, "capture" | "captureMissed" | "captureProblem">): string | undefined {
   if (!capture) return captureMissed ? `capture missed: ${captureMissed}${captureProblem && ` (${captureProblem})`}` : undefined;
   const partial = capture.complete ? "" : ", not all of it";
-  return `captured ${capture.files} files, ${capture.processes} processes${partial}, as its ${captureTellerWord(capture.teller)} says`;
+  // Of several containers that stand on one layer some may have been captured.
+  const missed = captureMissed ? `; nothing of ${captureProblem}` : "";
+  return `captured ${capture.files} files, ${capture.processes} processes${partial}, as its ${captureTellerWord(capture.teller)} says${missed}`;
 }
 
 const NODE_MARKS: Record<NodeMark, string> = { 0: "?", 1: "label", 2: "taint", 3: "cordon" };

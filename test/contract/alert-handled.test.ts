@@ -81,6 +81,11 @@ test.each([
   [ActionState.AWAITING, {}, "Waits  for a yes to recreate cart on w-0 (0 of 1) · hullmark action approve A-1"],
   [ActionState.DONE, { settledAtMs: T0 + 2900, capture: CAPTURE }, "Done   cart on w-0 recreated 14:13:22Z (A-1), captured before"],
   [ActionState.DONE, { settledAtMs: T0, capture: { ...CAPTURE, complete: false } }, "Done   cart on w-0 recreated 14:13:20Z (A-1), captured before in part"],
+  [
+    ActionState.DONE,
+    { settledAtMs: T0, capture: CAPTURE, captureMissed: { code: "not-taken", problem: "till: no room" } },
+    "Done   cart on w-0 recreated 14:13:20Z (A-1), captured before in part: nothing of till: no room",
+  ],
   [ActionState.DONE, { settledAtMs: T0, captureMissed: MISSED }, "Done   cart on w-0 recreated 14:13:20Z (A-1), nothing captured before: not-answered"],
   [
     ActionState.ISSUED,

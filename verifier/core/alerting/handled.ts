@@ -42,6 +42,8 @@ const failed: Tell = (row, [todo], where) => [
 ];
 
 function captured({ capture, captureMissed }: HandledAction): string {
+  // Of several containers that stand on one layer some may have been captured.
+  if (capture && captureMissed) return `, captured before in part: nothing of ${printable(captureMissed.problem, 160)}`;
   if (capture) return `, captured before${capture.complete ? "" : " in part"}`;
   if (!captureMissed) return "";
   return `, nothing captured before: ${captureMissed.code}${captureMissed.problem && ` (${printable(captureMissed.problem, 160)})`}`;
