@@ -4,7 +4,15 @@ import type { MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { ExcludedClass, TreeOptions } from "../ports/tree-measurer.ts";
 
+const DEFAULT_RESCAN_SECONDS = 300;
+/** As policy may have them: another's word wears out no disk, and no timer wraps. */
+const RESCAN_SECONDS = { min: 60, max: 86_400 };
 const DEFAULT_BUDGET = { maxEntries: 500_000, maxBytes: 64 * 1024 ** 3, maxMillis: 600_000 };
+
+/** Milliseconds from one look at everything to the next. */
+export function rescanPeriodMs(policy: MeasurementPolicy | undefined): number {
+  return Math.min(Math.max(policy?.rescanIntervalSeconds || DEFAULT_RESCAN_SECONDS, RESCAN_SECONDS.min), RESCAN_SECONDS.max) * 1000;
+}
 
 export function budgetOf(policy: MeasurementPolicy | undefined): TreeOptions["budget"] {
   const budget = policy?.budget;

@@ -16,7 +16,7 @@ import { ContainerMonitor, type MonitorOptions } from "./container-monitor.ts";
 import type { TreePlace } from "./file-contents.ts";
 import { LastLooks } from "./last-looks.ts";
 import { type Layer, LayerStore } from "./layer-store.ts";
-import { budgetOf } from "./measurement-policy.ts";
+import { budgetOf, rescanPeriodMs } from "./measurement-policy.ts";
 import { type ChainPosition, type LayerUpdateInit, NodeEvidence, type PartName } from "./node-evidence.ts";
 import type { NodeCondition } from "./node-state.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
@@ -35,7 +35,6 @@ const LOOKS_A_TURN = 16;
 const STARTS_INTERVAL_MS = 100;
 /** What takes longer to look at is claimed, and no longer waited for: the others are looked at meanwhile. */
 const LOOK_PATIENCE_MS = 10_000;
-const DEFAULT_RESCAN_MS = 300_000;
 /** Containers that are looked at again at the same time. */
 const RESCAN_LANES = 4;
 /** What takes longer to look at again gives its place to the next, and goes on beside it. */
@@ -102,6 +101,8 @@ export class NodeAgent {
   readonly #rescans = new WeakMap<ContainerMonitor, OneAtATime<ReadBudget>>();
   #runtimeFacts: RuntimeFacts | undefined;
   #policy: MeasurementPolicy | undefined;
+  /** Ends the wait for the next rescan, which another policy may want sooner. */
+  #policySet = new AbortController();
   /** Something can be said. */
   #listed = false;
   /** The engine has listed everything at least once. */
@@ -174,6 +175,7 @@ export class NodeAgent {
     const before = this.#policy?.digest;
     this.#policy = policy;
     if (before && Buffer.compare(before, policy.digest) === 0) return;
+    this.#policySet.abort();
     for (const monitor of this.#monitors.values()) void monitor.measure();
   }
 
@@ -328,12 +330,25 @@ export class NodeAgent {
     this.publish();
   }
 
-  /** Whatever events say, everything is looked at once a period; content is read again at the scrub's rate. */
+  /** Whatever events say, everything is looked at once a period, of the policy that holds when it is over; content is read again at the scrub's rate. */
   async rescanPeriodically(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const periodMs = this.#policy?.rescanIntervalSeconds ? this.#policy.rescanIntervalSeconds * 1000 : DEFAULT_RESCAN_MS;
-      await this.#options.clock.sleep(periodMs, signal);
+      const periodMs = await this.#periodOver(signal);
       if (!signal.aborted) await this.#rescan.request((this.#options.scrubBytesPerSecond * periodMs) / 1000);
+    }
+  }
+
+  /** @returns how long it was */
+  async #periodOver(signal: AbortSignal): Promise<number> {
+    const { clock } = this.#options;
+    const sinceMs = clock.nowMs();
+    for (;;) {
+      this.#policySet = new AbortController();
+      const periodMs = rescanPeriodMs(this.#policy);
+      // A clock that was set back makes it no longer than a whole one.
+      const leftMs = Math.min(periodMs, periodMs - (clock.nowMs() - sinceMs));
+      if (leftMs > 0) await clock.sleep(leftMs, AbortSignal.any([signal, this.#policySet.signal]));
+      if (signal.aborted || !this.#policySet.signal.aborted) return periodMs;
     }
   }
 

@@ -21,7 +21,7 @@ import { facts } from "../fakes/container-facts.ts";
 import { scratch } from "../native/tree-support.ts";
 
 /** Waits are a hundredth of what they are. */
-const clock = {
+const hundredth = {
   nowMs: () => Date.now(),
   sleep: (ms: number, signal: AbortSignal) => sleep(ms / 100, undefined, { signal }).catch(() => undefined),
 };
@@ -68,6 +68,8 @@ interface Faults {
   /** Told how much was read again of one tree. */
   readonly scrub?: (hashedBytes: number) => void;
   readonly layers?: readonly LayerDirectory[];
+  /** In place of time that is a hundredth of what it is. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<undefined>;
 }
 
 function failing(measurer: TreeMeasurer, { rescan, scrub }: Faults): TreeMeasurer {
@@ -89,6 +91,7 @@ function failing(measurer: TreeMeasurer, { rescan, scrub }: Faults): TreeMeasure
 
 function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: Faults = {}) {
   const directory = scratch();
+  const clock = { ...hundredth, ...(faults.sleep ? { sleep: faults.sleep } : {}) };
   const spool = new FileSpool({ directory, bootId: "boot" });
   const runtime: ContainerRuntime = {
     facts: async () => ({ name: "docker", version: "20.10", storageDriver: "overlay2", dialect: "docker", ownLayer: true }),
@@ -238,6 +241,21 @@ test("what is read again in a period is what the rate says, however many trees s
   expect(total).toBeLessThanOrEqual(granted + FILE);
   // An equal share would be a ninth, half of it reckoned for opening files of this size; at worst two others wait for their turns when it has its own.
   expect(Math.max(...period)).toBeGreaterThan(granted / 8);
+});
+
+test("a policy that wants rescans sooner is followed at once, not after the wait that another began", async () => {
+  let rescans = 0;
+  // Of the period that no policy has set, nothing comes to an end.
+  const sleep = (ms: number, signal: AbortSignal) => (ms > 60_000 ? once(signal) : hundredth.sleep(ms, signal));
+  const once = (signal: AbortSignal) => new Promise<undefined>((resolve) => signal.addEventListener("abort", () => resolve(undefined)));
+  const { agent, measured } = agentOver(["a"], new Looks(), { sleep, rescan: async () => void rescans++ });
+  await expect.poll(() => measured("a"), { timeout: 10_000 }).toBe(true);
+  const stop = new AbortController();
+  const running = agent.rescanPeriodically(stop.signal);
+  agent.setPolicy(create(MeasurementPolicySchema, { digest: Buffer.alloc(32, 2), rescanIntervalSeconds: 60 }));
+  await expect.poll(() => rescans, { timeout: 10_000 }).toBeGreaterThan(0);
+  stop.abort();
+  await running;
 });
 
 test("a container is looked at in full where its signature moved, a program began or the last look left something open, and now and then in any case", async () => {
