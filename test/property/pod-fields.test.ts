@@ -208,7 +208,7 @@ describe("resources", () => {
 
 describe("ConfigMaps", () => {
   const keyOf = (name: string, optional = false) => ({ name, valueFrom: { configMapKeyRef: { name: "settings", key: "COLOUR", optional } } });
-  const whole = (prefix = "", name = "settings") => ({ prefix, configMapRef: { name } });
+  const whole = (prefix = "", name = "settings", optional = false) => ({ prefix, configMapRef: { name, optional } });
   const secret = (prefix = "") => ({ prefix, secretRef: { name: "token" } });
 
   function found(container: object, run: Readonly<Record<string, string>>, settings: Readonly<Record<string, string>>, args: readonly string[] = []): string[] {
@@ -242,6 +242,8 @@ describe("ConfigMaps", () => {
       "env APP_COLOUR: the value of ConfigMap settings → another value",
     ]);
     expect(found({ envFrom: [whole()] }, {}, settings)).toEqual(["env COLOUR: set → absent"]);
+    expect(found({ envFrom: [whole("", "settings", true)] }, {}, settings)).toEqual([]);
+    expect(found({ envFrom: [whole("", "settings", true)] }, { COLOUR: "hunter2" }, settings)).toHaveLength(1);
     for (const later of [secret(), secret("COL"), whole("", "other")]) expect(found({ envFrom: [whole(), later] }, { COLOUR: "any" }, settings)).toEqual([]);
     expect(found({ envFrom: [whole(), secret("APP_")] }, { COLOUR: "any" }, settings)).toHaveLength(1);
     expect(found({ envFrom: [secret(), whole()] }, { COLOUR: "any" }, settings)).toHaveLength(1);

@@ -46,6 +46,8 @@ export interface PodContainer {
     readonly prefix: string /** undefined: of a Secret. */;
     readonly configMap: string | undefined;
     readonly secret: string | undefined;
+    /** Containers start without it. */
+    readonly optional: boolean;
   }[];
   readonly workingDirectory: string;
   readonly user: number | undefined;

@@ -17,7 +17,7 @@ const ContainerContext = Context.extend({
 });
 const Key = z.object({ optional: z.boolean().default(false) }).optional();
 const NamedKey = z.object({ name: z.string().default(""), key: z.string().default(""), optional: z.boolean().default(false) }).optional();
-const Named = z.object({ name: z.string().default("") }).optional();
+const Named = z.object({ name: z.string().default(""), optional: z.boolean().default(false) }).optional();
 const Quantity = z.union([z.string(), z.number()]).transform(String);
 const ResourceField = z.object({ containerName: z.string().default(""), resource: z.string(), divisor: Quantity.default("0") });
 const ValueFrom = z.object({
@@ -176,7 +176,10 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
         optional: [valueFrom?.configMapKeyRef, valueFrom?.secretKeyRef, valueFrom?.fileKeyRef].some((key) => key?.optional),
       }),
     ),
-    envFrom: container.envFrom.map(({ prefix, configMapRef, secretRef }) => ({ prefix, configMap: configMapRef?.name, secret: secretRef?.name })),
+    envFrom: container.envFrom.map(({ prefix, configMapRef, secretRef }) => ({
+      ...{ prefix, configMap: configMapRef?.name, secret: secretRef?.name },
+      optional: configMapRef?.optional === true || secretRef?.optional === true,
+    })),
     user: own.runAsUser ?? shared?.runAsUser,
     group: own.runAsGroup ?? shared?.runAsGroup,
     privileged: own.privileged === true,

@@ -52,6 +52,8 @@ interface Expected {
   readonly values?: readonly string[];
   /** For people. */
   readonly source: string;
+  /** Not set where the whole ConfigMap that it comes from was not there at the start. */
+  readonly optional?: boolean;
 }
 type Variables = ReadonlyMap<string, Expected>;
 
@@ -78,11 +80,11 @@ function ofConfigMap(value: string | undefined, name: string): Expected {
 /** Those of which it is known that no later source, whose names are not, can have set them otherwise. */
 function wholeConfigMaps({ container, configMaps }: Specified): Map<string, Expected> {
   const variables = new Map<string, Expected>();
-  for (const { prefix, configMap } of container.envFrom) {
+  for (const { prefix, configMap, optional } of container.envFrom) {
     for (const name of variables.keys()) if (name.startsWith(prefix)) variables.delete(name);
     if (configMap === undefined) continue;
     for (const [key, value] of configMaps.get(configMap) ?? [])
-      if (NAME.test(`${prefix}${key}`)) variables.set(`${prefix}${key}`, ofConfigMap(value, configMap));
+      if (NAME.test(`${prefix}${key}`)) variables.set(`${prefix}${key}`, { ...ofConfigMap(value, configMap), optional });
   }
   return variables;
 }
@@ -125,10 +127,10 @@ function appraiseVariables({ container, image, observed }: Specified, expected: 
       (container.envFrom.some(({ prefix }) => name.startsWith(prefix)) && !LOADER.test(name));
     if (!explained) report("env", name, "absent", "set", `environment variable ${words(name)} is set, which neither image nor pod's specification does`);
   }
-  // Of whole ConfigMaps no variable is optional: what is known of one was there when the pod was made.
+  // What is known of a whole ConfigMap was there when the pod was made, to the second: one that no start waits for may have come after it.
   const optional = new Set(container.env.filter((each) => each.optional).map(({ name }) => name));
-  for (const name of expected.keys())
-    if (!present.has(name) && !optional.has(name))
+  for (const [name, wanted] of expected)
+    if (!present.has(name) && !optional.has(name) && !wanted.optional)
       report("env", name, "set", "absent", `environment variable ${words(name)} of the pod's specification is not set`);
 }
 
