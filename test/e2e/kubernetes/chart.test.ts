@@ -365,6 +365,11 @@ describe("the chart", () => {
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", ...device, "--set", "agent.state.hostPath=/var/lib/hullmark")).rejects.toThrow(
       "agent.tpm.deviceResource",
     );
+    // The folder of the socket is mounted: neither one that the pod has itself nor another than is written.
+    for (const socket of ["/run/tpm.sock", "/run/swtpm/../tpm.sock"])
+      await expect(
+        helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", `agent.tpm.tcti=swtpm:path=${socket},agent.state.hostPath=/var/lib/hullmark`),
+      ).rejects.toThrow(/agent.tpm.tcti/);
     // A capture that goes with the agent's pod is none.
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.capture.recipients={age1x}")).rejects.toThrow("state.hostPath");
   });

@@ -37,6 +37,7 @@ tpm: { tcti: {{ .Values.agent.tpm.tcti | quote }} }
 serviceAccountTokenFile: /var/run/secrets/hullmark/token
 {{- else }}
 {{- if not .Values.agent.state.hostPath }}{{ fail "agent.tpm.tcti: wants agent.state.hostPath: the attestation key must outlive the agent's pod" }}{{ end }}
+{{- if contains "/../" .Values.agent.tpm.tcti }}{{ fail "agent.tpm.tcti: a path whose folder is mounted has no .." }}{{ end }}
 {{- if and (hasPrefix "device:" .Values.agent.tpm.tcti) (not .Values.agent.tpm.deviceResource) (not .Values.agent.privileged) }}{{ fail "agent.tpm.tcti: a pod may open a device only by a device plug-in (agent.tpm.deviceResource) or agent.privileged" }}{{ end }}
 {{- with .Values.agent.tpm.securityfs }}
 measuredBoot:
