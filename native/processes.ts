@@ -13,6 +13,7 @@ interface ProcessAddon {
   Processes: new () => { list(): ListedProcess[] | undefined };
   containerOf(pid: number): string;
   processRoot(pid: number): string | undefined;
+  hasInUpper(upper: string, path: Buffer): boolean;
   Signatures: new () => Signatures;
 }
 
@@ -54,10 +55,18 @@ export function processRoot(pid: number): string | undefined {
   return (loadAddon() as ProcessAddon).processRoot(pid);
 }
 
+/**
+ * Whether an overlay's upper directory has a regular file at the path, or a link on the way there, which the workload made. Follows none, and crosses no mount.
+ * @param path raw bytes without leading slash
+ */
+export function hasInUpper(upper: string, path: Buffer): boolean {
+  return (loadAddon() as ProcessAddon).hasInUpper(upper, path);
+}
+
 /** What looks at processes and containers again and again compare, as SHA-256: equal to an earlier answer, nothing of it has moved. Synchronous. */
 export interface Signatures {
   /**
-   * What one process runs: its program, each file that it maps executable, and what the paths of those files show now. The workload controls mappings and
+   * What one process runs: its program, each file that it maps executable, and what the paths of those files show now; and its capabilities. The workload controls mappings and
    * paths. Some 10 µs; 100 where the process ran since it was asked of last.
    * @param view process in whose root the paths are looked up
    * @param upper directory in which they are looked up as well; empty: none
@@ -69,7 +78,7 @@ export interface Signatures {
    * @param pid main process, whose mounts are meant, and in whose root paths are looked up
    * @param pids all its processes
    * @param files of the node, regular ones, by path and largest size in bytes in turns: their content and mode. Links are not followed
-   * @returns undefined: as of a process, and where there are more than 256 KiB of mounts or a file is there that cannot be read
+   * @returns undefined: as of a process, and where there are more than 256 KiB of mounts, its processes map more than 16,384 files or a file is there that cannot be read
    */
   ofContainer(pid: number, pids: readonly number[], upper: string, files: readonly (string | number)[]): Buffer | undefined;
 }

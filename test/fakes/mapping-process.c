@@ -1,8 +1,11 @@
-// A process that maps files executable and lets them go, as it is told on standard input: `map PATH`, and anything else. Says `done` after each, and `ready` first.
+// A process that maps files executable and lets them go, and gives up capabilities of its bounding set, as it is told on standard input: `map PATH`,
+// `drop NUMBER`, and anything else. Says `done` after each, and `ready` first.
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 int main(void) {
@@ -20,6 +23,7 @@ int main(void) {
       close(file);
       if (mapped == MAP_FAILED) return 1;
     }
+    if (strncmp(line, "drop ", 5) == 0 && prctl(PR_CAPBSET_DROP, atoi(line + 5), 0, 0, 0) != 0) return 1;
     puts("done");
   }
   return 0;

@@ -1,27 +1,11 @@
 /** Which processes are of containers, over this machine's own procfs and control groups. */
-import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openProcessList } from "@hullmark/native";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
+import { containerGroup, GROUPS, move } from "../fakes/container-group.ts";
 import { startMapping } from "../fakes/mapping-process.ts";
 import { scratch } from "../native/tree-support.ts";
-
-/** Of version 2, or one controller's of version 1. */
-const GROUPS = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].find((path) => existsSync(join(path, "cgroup.procs"))) ?? "";
-
-/** A container's control group, without processes when the test ends. */
-function containerGroup(): { readonly id: string; readonly path: string } {
-  const id = randomBytes(32).toString("hex");
-  const path = join(GROUPS, `docker-${id}.scope`);
-  mkdirSync(path);
-  onTestFinished(() => rmdirSync(path));
-  return { id, path };
-}
-
-function move(pid: number, group: string): void {
-  writeFileSync(join(group, "cgroup.procs"), `${pid}`);
-}
 
 test("a process is of the container in whose control group it last ran; nothing is remembered of one that runs or ends", async () => {
   const { id, path } = containerGroup();

@@ -2,15 +2,19 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { unlinkSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, statSync, symlinkSync, unlinkSync } from "node:fs";
 import { copyFile, mkdtemp, readdir, readFile, readlink, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
+import { deviceName } from "@hullmark/agent/core/device-name";
 import { capabilityNames } from "@hullmark/proto/codec";
 import { afterEach, expect, test, vi } from "vitest";
+import { containerGroup, move } from "../fakes/container-group.ts";
+import { startMapping } from "../fakes/mapping-process.ts";
+import { run, scratch } from "../native/tree-support.ts";
 
 /** Of a busy machine. */
 const PATIENCE = { timeout: 30_000, interval: 100 };
@@ -261,4 +265,55 @@ test("a program on a file system that does not answer holds up neither this proc
     await promisify(execFile)("umount", ["--lazy", at]).catch(() => undefined);
     await rm(at, { recursive: true, force: true });
   }
+});
+
+test("code on a volume is told as that where root and volume are of one device, also of a process that took its own mounts away", async () => {
+  const { id, path: group } = containerGroup();
+  const [folder, volume] = [scratch(), scratch()];
+  const app = join(folder, "app");
+  const program = join(app, "program");
+  mkdirSync(app);
+  const [main, other] = [await startMapping(scratch()), await startMapping(scratch())];
+  for (const { pid } of [main, other]) move(pid, group);
+  // Of the two names in the volume the main process sees one where the other process, whose root the volume is, sees the other.
+  mkdirSync(join(volume, app), { recursive: true });
+  copyFileSync("/bin/true", join(volume, "program"));
+  linkSync(join(volume, "program"), join(volume, program));
+  mkdirSync(join(volume, "before"));
+  run("nsenter", "--mount", `--target=${main.pid}`, "mount", "--bind", volume, app);
+  run("nsenter", "--mount", `--target=${other.pid}`, "sh", "-c", `mount --bind ${volume} ${volume} && cd ${volume} && pivot_root . before`);
+  await other.does(`map ${program}`);
+  const request = { containerId: id, pid: main.pid, capabilities: [], rootDevice: deviceName(statSync(volume).dev), overlay: undefined };
+  const { code } = await new ProcfsInspector().inspect(request, new AbortController().signal);
+  expect(code.filter((each) => each.path.equals(Buffer.from(program)))).toMatchObject([{ pid: other.pid, place: "volume" }]);
+});
+
+test("a link that a container makes in its upper directory leads out of it nowhere: what it runs past that is not taken for a layer's", async () => {
+  const [folder, upperPath] = [scratch(), scratch()];
+  const { pid, program } = await startMapping(folder);
+  const place = async (): Promise<string | undefined> => {
+    const request = { containerId: "0", pid, capabilities: [], rootDevice: deviceName(statSync(program).dev), overlay: { layerPaths: [], upperPath } };
+    const { code } = await new ProcfsInspector().inspect(request, new AbortController().signal);
+    return code.find((each) => each.main)?.place;
+  };
+  expect(await place()).toBe("layer");
+  mkdirSync(join(upperPath, dirname(folder)), { recursive: true });
+  symlinkSync(scratch(), join(upperPath, folder));
+  expect(await place()).toBe("upper");
+});
+
+test("a look at many processes gives way to others, also where nothing has to be read", async () => {
+  const { id, path: group } = containerGroup();
+  const processes = [];
+  for (let i = 0; i < 40; i++) processes.push(await startMapping(scratch()));
+  for (const { pid } of processes) move(pid, group);
+  const inspector = new ProcfsInspector();
+  const request = { containerId: id, pid: processes[0]?.pid ?? 0, capabilities: [], rootDevice: undefined, overlay: undefined };
+  const inspect = () => inspector.inspect(request, new AbortController().signal);
+  expect((await inspect()).processes).toBe(40);
+  await inspect();
+  let others = 0;
+  setImmediate(() => others++);
+  await inspect();
+  expect(others).toBe(1);
 });

@@ -1,5 +1,5 @@
 /** What looks compare, over this machine's own procfs: what is remembered of a process never hides that something moved. */
-import { chmodSync, copyFileSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openSignatures, type Signatures } from "@hullmark/native";
 import { expect, test } from "vitest";
@@ -105,4 +105,39 @@ test("a process that goes, another that takes its place, and files that cannot b
   expect(withFile(join(folder, "fifo"), 4096)).toBeUndefined();
   await first.end();
   expect(alone.gone()).toBe(true);
+});
+
+test("what a process may belongs to what is seen of it", async () => {
+  const { pid, does } = await startMapping(scratch());
+  const { moved } = watched(pid, "", []);
+  moved();
+  expect(moved()).toBe(false);
+  const before = openSignatures().ofProcess(pid, pid, "");
+  await does("drop 13");
+  expect(moved()).toBe(true);
+  expect(openSignatures().ofProcess(pid, pid, "")).not.toEqual(before);
+});
+
+test("links in an upper directory are the workload's, and none is followed out of it", async () => {
+  const [folder, upper, outside] = [scratch(), scratch(), scratch()];
+  const { pid, does } = await startMapping(folder);
+  const library = join(folder, "library");
+  copyFileSync("/bin/true", library);
+  await does(`map ${library}`);
+  const { moved } = watched(pid, upper, []);
+  mkdirSync(join(upper, folder, ".."), { recursive: true });
+  moved();
+  expect(moved()).toBe(false);
+  symlinkSync(outside, join(upper, folder));
+  expect(moved()).toBe(true);
+  expect(moved()).toBe(false);
+  writeFileSync(join(outside, "library"), "");
+  expect(moved()).toBe(false);
+});
+
+test("a container whose processes map more files than are looked up at once is looked at in full", async () => {
+  const { pid } = await startMapping(scratch());
+  const of = (times: number): Buffer | undefined => openSignatures().ofContainer(pid, Array<number>(times).fill(pid), "", []);
+  expect(of(100)).toHaveLength(32);
+  expect(of(20_000)).toBeUndefined();
 });

@@ -2,8 +2,8 @@
  * {@link ProcessInspector} over procfs. A mapping names its file by (device, inode): what the path shows now counts only where it is that very inode.
  */
 import { hash } from "node:crypto";
-import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
-import { openSignatures } from "@hullmark/native";
+import { type FileHandle, open, readFile, readlink, stat } from "node:fs/promises";
+import { hasInUpper, openSignatures } from "@hullmark/native";
 import { capabilityNames, capabilitySet } from "@hullmark/proto/codec";
 import { deviceName } from "../../core/device-name.ts";
 import { type MountInfo, parseMountInfo } from "../../core/mountinfo.ts";
@@ -23,6 +23,8 @@ import { isRuntimeStarting } from "./runtime-process.ts";
 
 const MAX_MOUNTINFO_BYTES = 4 * 1024 * 1024;
 const MAX_PROCESSES = 4096;
+/** Looked at before others get their turn: where nothing moved, no wait for anything gives it to them. */
+const PROCESSES_A_TURN = 16;
 /** Read in one look at one container, from files outside the layers; the rest is claimed, and read in the next looks. */
 const MAX_LOOK_BYTES = 256 * 1024 * 1024;
 /** Read to tell the runtime's own process from the container's, for each that begins to run a program. */
@@ -116,7 +118,8 @@ export class ProcfsInspector implements ProcessInspector {
     const budget = new HashBudget(this.#maxLookBytes);
     let starting = false;
     if (pids.length > MAX_PROCESSES) claims.push({ code: "processes-truncated", detail: `${pids.length} processes, ${MAX_PROCESSES} looked at` });
-    for (const pid of pids.slice(0, MAX_PROCESSES)) {
+    for (const [i, pid] of pids.slice(0, MAX_PROCESSES).entries()) {
+      if (i % PROCESSES_A_TURN === PROCESSES_A_TURN - 1) await new Promise(setImmediate);
       if (signal.aborted) break;
       const found = await this.#process(request, pid, before?.get(pid), budget).catch(goneOrUnreadable);
       starting ||= found === "runtime";
@@ -254,19 +257,21 @@ export class ProcfsInspector implements ProcessInspector {
     // One after the other: where a file system does not answer, that is one thread of this process, not all of them.
     const live: string[] = [];
     for (const { path } of process.mappings) live.push(await this.#liveInode(view, path));
-    const inUpper = await Promise.all(process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path)));
+    const inUpper = process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path));
     const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}|${process.capabilities}`, "base64");
     if (before?.signature === signature && !before.unread) return before;
     const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
     const mounted = parseMountInfo(mounts.text);
     const types = new Map(mounted.map(({ device, type }) => [device, type]));
+    // A process with mounts of its own decides what its table says.
+    const given = view === pid || held ? mounted : parseMountInfo((await readAtMost(`${this.#proc}/${view}/mountinfo`, MAX_MOUNTINFO_BYTES)).text);
     // Never the root of the process itself: it may have been changed to a tmpfs or volume.
     const rootDevice = request.rootDevice ?? deviceName((await stat(`${this.#proc}/${view}/root`)).dev);
     const code: InspectedCode[] = [];
     const parents = await ancestry(this.#proc, pid);
     for (const [i, mapping] of process.mappings.entries()) {
       // A root that is no overlay may be of one device with volumes: there the path decides.
-      const onRoot = mapping.device === rootDevice && (request.overlay !== undefined || !isBelowMount(mapping.path, mounted));
+      const onRoot = mapping.device === rootDevice && (request.overlay !== undefined || !isBelowMount(mapping.path, given));
       const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
       const sha256 =
@@ -338,12 +343,8 @@ function isBelowMount(path: string, mounted: readonly MountInfo[]): boolean {
   return mounted.some(({ destination }) => destination !== "/" && `${path}/`.startsWith(`${destination}/`));
 }
 
-async function existsIn(upperPath: string | undefined, path: string): Promise<boolean> {
-  if (upperPath === undefined) return false;
-  return lstat(Buffer.from(`${upperPath}${path}`, "latin1")).then(
-    (found) => found.isFile(),
-    () => false,
-  );
+function existsIn(upperPath: string | undefined, path: string): boolean {
+  return upperPath !== undefined && hasInUpper(upperPath, Buffer.from(path.replace(/^\/+/, ""), "latin1"));
 }
 
 function withoutDeleted(path: string): string {

@@ -21,6 +21,17 @@ Napi::Value Root(const Napi::CallbackInfo& info) {
   return root ? Napi::String::New(info.Env(), *root) : info.Env().Undefined();
 }
 
+Napi::Value HasInUpper(const Napi::CallbackInfo& info) {
+  if (!info[0].IsString() || !info[1].IsBuffer()) throw Napi::TypeError::New(info.Env(), "want (upper, path)");
+  const auto path = info[1].As<Napi::Buffer<char>>();
+  try {
+    const mode_t mode = Upper(info[0].As<Napi::String>().Utf8Value()).At(std::string(path.Data(), path.Length()).c_str()).st_mode;
+    return Napi::Boolean::New(info.Env(), S_ISREG(mode) || S_ISLNK(mode));
+  } catch (const Error& error) {
+    throw ToJsError(info.Env(), error);
+  }
+}
+
 class ProcessesBinding : public Napi::ObjectWrap<ProcessesBinding> {
  public:
   static Napi::Function Define(Napi::Env env) { return DefineClass(env, "Processes", {InstanceMethod("list", &ProcessesBinding::List)}); }
@@ -62,7 +73,7 @@ class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
   // ofProcess(pid, view, upper)
   Napi::Value OfProcess(const Napi::CallbackInfo& info) {
     if (!info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsString()) throw Napi::TypeError::New(info.Env(), "want (pid, view, upper)");
-    return ToJs(info.Env(), signatures_.OfProcess(Number(info[0]), Number(info[1]), info[2].As<Napi::String>().Utf8Value()));
+    return ToJs(info.Env(), [&] { return signatures_.OfProcess(Number(info[0]), Number(info[1]), info[2].As<Napi::String>().Utf8Value()); });
   }
 
   // ofContainer(pid, pids, upper, [path, maxBytes, …])
@@ -75,13 +86,19 @@ class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
     const auto files = info[3].As<Napi::Array>();
     for (uint32_t i = 0; i + 1 < files.Length(); i += 2)
       subject.files.push_back({Napi::Value(files[i]).ToString().Utf8Value(), static_cast<uint64_t>(Napi::Value(files[i + 1]).ToNumber().Int64Value())});
-    return ToJs(info.Env(), signatures_.OfContainer(subject));
+    return ToJs(info.Env(), [&] { return signatures_.OfContainer(subject); });
   }
 
   static pid_t Number(Napi::Value value) { return value.ToNumber().Int32Value(); }
-  static Napi::Value ToJs(Napi::Env env, const std::optional<tree::Digest>& digest) {
-    if (!digest) return env.Undefined();
-    return Napi::Buffer<uint8_t>::Copy(env, digest->data(), digest->size());
+  template <typename Make>
+  static Napi::Value ToJs(Napi::Env env, Make make) {
+    try {
+      const std::optional<tree::Digest> digest = make();
+      if (!digest) return env.Undefined();
+      return Napi::Buffer<uint8_t>::Copy(env, digest->data(), digest->size());
+    } catch (const Error& error) {
+      throw ToJsError(env, error);
+    }
   }
 
   Signatures signatures_;
@@ -91,6 +108,7 @@ class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
 
 void Init(Napi::Env env, Napi::Object exports) {
   exports.Set("containerOf", Napi::Function::New(env, Container, "containerOf"));
+  exports.Set("hasInUpper", Napi::Function::New(env, HasInUpper, "hasInUpper"));
   exports.Set("Processes", ProcessesBinding::Define(env));
   exports.Set("processRoot", Napi::Function::New(env, Root, "processRoot"));
   exports.Set("Signatures", SignaturesBinding::Define(env));

@@ -70,10 +70,11 @@ const std::vector<Listed>& Processes::List() {
 void Processes::Read(pid_t pid, Known& known) const {
   known.listed = {.pid = pid};
   const ProcessDir dir(pid);
-  if (!dir) return;
+  const auto text = dir ? dir.Read("cgroup", kMaxCgroupBytes) : std::nullopt;
+  // What could not be read this time may be the next.
+  if (!text) known.ran_ns = -1;
   known.listed.mount_namespace = MountNamespace(dir);
-  if (const auto text = dir.Read("cgroup", kMaxCgroupBytes)) known.listed.container = ParseCgroup(*text).container;
-  else known.ran_ns = -1;
+  known.listed.container = ParseCgroup(text.value_or("")).container;
 }
 
 std::optional<std::string> RootOf(pid_t pid) {

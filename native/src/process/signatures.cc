@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kMaxMapsBytes = 1 << 20;
 constexpr size_t kMaxMountsBytes = 256 * 1024;
 constexpr size_t kMaxFiles = 512;
+constexpr size_t kMaxContainerFiles = 16384;
 // The workload decides how many processes there are, and how long the paths of their files. Beyond it everything is forgotten, and read again.
 constexpr size_t kMaxKnown = 16384;
 constexpr size_t kMaxKnownBytes = 4 * 1024 * 1024;
@@ -75,10 +76,22 @@ std::string Relative(std::string_view path) { return std::string(path.substr(std
 
 Signatures::Signatures() : buffer_(new char[kMaxMapsBytes]) {}
 
-Signatures::View::View(pid_t pid, const std::string& upper_path) : has_upper(!upper_path.empty()) {
+Upper::Upper(const std::string& path) : directory_(path.empty() ? -1 : ::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+  if (directory_) opener_.emplace(directory_.get());
+}
+
+struct stat Upper::At(const char* path) const {
+  struct stat st = {};
+  if (!opener_) return st;
+  const UniqueFd file = opener_->Entry(directory_.get(), path);
+  if (!file) st.st_mode = errno == ELOOP || errno == EXDEV || errno == EAGAIN ? S_IFLNK : 0;
+  else if (::fstat(file.get(), &st) != 0) st = {};
+  return st;
+}
+
+Signatures::View::View(pid_t pid, const std::string& upper_path) : upper(upper_path), has_upper(!upper_path.empty()) {
   const ProcessDir dir(pid);
   if (dir) root.reset(::openat(dir.fd(), "root", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (has_upper) upper.reset(::open(upper_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 std::optional<tree::Digest> Signatures::OfProcess(pid_t pid, pid_t view, const std::string& upper) {
@@ -96,9 +109,12 @@ std::optional<tree::Digest> Signatures::OfContainer(const Subject& subject) {
   for (const SmallFile& file : subject.files)
     if (!AppendFile(signature, file)) return std::nullopt;
   const View view(subject.pid, subject.upper);
+  size_t files = 0;
   for (const pid_t pid : subject.pids) {
     process::Append(signature, pid);
     if (!Append(signature, pid, view)) return std::nullopt;
+    files += known_.at(pid).paths.size();
+    if (files > kMaxContainerFiles) return std::nullopt;
   }
   return signature.Finish();
 }
@@ -111,9 +127,7 @@ bool Signatures::Append(tree::Sha256& to, pid_t pid, const View& view) {
     struct stat st;
     if (!StatCached(view.root.get(), path.c_str(), &st)) return false;
     process::Append(to, st);
-    if (!view.has_upper) continue;
-    if (::fstatat(view.upper.get(), path.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) st = {};
-    process::Append(to, st);
+    if (view.has_upper) process::Append(to, view.upper.At(path.c_str()));
   }
   return true;
 }
@@ -148,6 +162,7 @@ bool Signatures::ReadOwn(const ProcessDir& dir, Known& known) {
   struct stat st {};
   if (!StatKnown(dir.fd(), "exe", &st)) st = {};
   process::Append(own, st);
+  if (!AppendCapabilities(own, dir)) return false;
   const std::string program = dir.Link("exe").value_or("");
   process::Append(own, std::string_view(program));
   const auto add = [&known](std::string_view path) {
@@ -173,6 +188,20 @@ bool Signatures::ReadOwn(const ProcessDir& dir, Known& known) {
   if (program.starts_with('/') && std::find(known.paths.begin(), known.paths.end(), Relative(program)) == known.paths.end()) add(program);
   known.own = own.Finish();
   known.bytes += sizeof known;
+  return true;
+}
+
+// Every set of them, and the user namespace that they are over.
+bool Signatures::AppendCapabilities(tree::Sha256& to, const ProcessDir& dir) {
+  struct stat st {};
+  if (::fstatat(dir.fd(), "ns/user", &st, 0) != 0) st = {};
+  process::Append(to, st);
+  const auto status = Read(dir.fd(), "status", kMaxMapsBytes);
+  if (!status) return false;
+  const size_t begin = status->find("\nCapInh:");
+  const size_t end = status->find("\nNoNewPrivs:");
+  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) return false;
+  process::Append(to, status->substr(begin, end - begin));
   return true;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -12,6 +13,7 @@
 
 #include "process/procfs.h"
 #include "process/run_clock.h"
+#include "tree/open.h"
 #include "tree/sha256.h"
 
 namespace hullmark::process {
@@ -30,19 +32,32 @@ struct Subject {
   std::vector<SmallFile> files;
 };
 
+// An upper directory, in which the workload makes links, and renames what lies above a file: none is followed, and no mount is crossed.
+class Upper {
+ public:
+  // Empty, or gone: nothing is in it.
+  explicit Upper(const std::string& path);
+  // `path` without leading slash. All zero: nothing; a link where one is on the way, which no file that was mapped by this path had.
+  struct stat At(const char* path) const;
+
+ private:
+  UniqueFd directory_;
+  std::optional<tree::Opener> opener_;
+};
+
 // What is seen of processes and containers now, as SHA-256 to be compared with that of another time. Equal: nothing of it has moved. Nothing: gone,
 // more than is looked at here, or not to be told without asking a file system, so it must be read in full. The workload controls mappings, mounts, paths
 // and what they lie on: no file system of its is waited for. Belongs to one thread.
 //
-// What the mappings and the program of a process are can change only where the process runs, and the kernel counts for how many nanoseconds it did: where that
-// has not moved they are those of before. All else (what is at the paths of the files, mounts, files of the node) others can change, and is read each time.
+// What the mappings, the program and the capabilities of a process are can change only where the process runs, and the kernel counts for how many nanoseconds it did:
+// where that has not moved they are those of before. (One that shares its memory without being a thread of it may map for it; it runs what was mapped all the same.) All else (what is at the paths of the files, mounts, files of the node) others can change, and is read each time.
 class Signatures {
  public:
   Signatures();
 
   // What one process runs: its program, each file that it maps executable, and what the paths of those files show in the view of `view` and in `upper`.
   std::optional<tree::Digest> OfProcess(pid_t pid, pid_t view, const std::string& upper);
-  // That of every process, with the mounts of the first and the content and mode of the files.
+  // That of every process, with the mounts of the first and the content and mode of the files. Nothing too where they map more than 16,384 files together.
   std::optional<tree::Digest> OfContainer(const Subject& subject);
 
  private:
@@ -58,13 +73,14 @@ class Signatures {
   struct View {
     View(pid_t pid, const std::string& upper);
     UniqueFd root;
-    UniqueFd upper;
+    Upper upper;
     bool has_upper;
   };
 
   bool Append(tree::Sha256& to, pid_t pid, const View& view);
   const Known* Current(pid_t pid);
   bool ReadOwn(const ProcessDir& dir, Known& known);
+  bool AppendCapabilities(tree::Sha256& to, const ProcessDir& dir);
   bool AppendFile(tree::Sha256& to, const SmallFile& file);
   std::optional<std::string_view> Read(int directory, const char* name, size_t limit);
 
