@@ -66,7 +66,7 @@ export function hasInUpper(upper: string, path: Buffer): boolean {
 /** What looks at processes and containers again and again compare, as SHA-256: equal to an earlier answer, nothing of it has moved. Synchronous. */
 export interface Signatures {
   /**
-   * What one process runs: its program, each file that it maps executable, and what the paths of those files show now; and its capabilities. The workload controls mappings and
+   * What one process runs: its program, each file that it maps executable, and what the paths of those files show now (which file, and by size and times whether it was written to); and its capabilities. The workload controls mappings and
    * paths. Some 10 µs; 100 where the process ran since it was asked of last.
    * @param view process in whose root the paths are looked up
    * @param upper directory in which they are looked up as well; empty: none

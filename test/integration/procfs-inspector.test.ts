@@ -317,3 +317,23 @@ test("a look at many processes gives way to others, also where nothing has to be
   await inspect();
   expect(others).toBe(1);
 });
+
+test("a file of a volume that is written over while a process maps it is told with what it holds now", async () => {
+  const folder = scratch();
+  const library = join(folder, "library");
+  const { pid, does } = await startMapping(scratch());
+  copyFileSync("/bin/true", library);
+  await does(`map ${library}`);
+  const inspector = new ProcfsInspector();
+  const request = { containerId: "0", pid, capabilities: [], rootDevice: "0:0", overlay: undefined };
+  const mapped = async () => (await inspector.inspect(request, new AbortController().signal)).code.filter(({ path }) => path.equals(Buffer.from(library)));
+  const digest = async () =>
+    createHash("sha256")
+      .update(await readFile(library))
+      .digest();
+  expect(await mapped()).toMatchObject([{ place: "volume", sha256: await digest() }]);
+  const before = inspector.signature(request, []);
+  await writeFile(library, "something else", { flag: "r+" });
+  expect(inspector.signature(request, [])).not.toBe(before);
+  expect(await mapped()).toMatchObject([{ place: "volume", sha256: await digest() }]);
+});

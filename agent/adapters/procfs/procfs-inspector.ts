@@ -53,6 +53,16 @@ interface Process {
   readonly truncated: boolean;
 }
 
+/** What a path shows now in a process's view. */
+interface Live {
+  /** `major:minor:inode`; empty: nothing. */
+  readonly inode: string;
+  /** Another one: what the file holds may be another. */
+  readonly written: string;
+}
+
+const NOT_THERE: Live = { inode: "", written: "" };
+
 /** A process as it was just after it began to run a program, for the time when it is no more. */
 interface Started {
   readonly process: Process;
@@ -251,14 +261,18 @@ export class ProcfsInspector implements ProcessInspector {
   /** @param held the program's file, where the process may be gone */
   async #classify(request: InspectRequest, process: Process, before: Remembered | undefined, budget: HashBudget, held?: FileHandle): Promise<Remembered> {
     const { pid } = process;
-    // Mappings alone cannot tell that the file at a path was replaced: the live inode belongs to the signature. It is looked up in the view of the
+    // Mappings alone cannot tell that the file at a path was replaced: the live inode, and when it was written to, belong to the signature. It is looked up in the view of the
     // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
     const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : pid;
     // One after the other: where a file system does not answer, that is one thread of this process, not all of them.
-    const live: string[] = [];
-    for (const { path } of process.mappings) live.push(await this.#liveInode(view, path));
+    const live: Live[] = [];
+    for (const { path } of process.mappings) live.push(await this.#live(view, path));
     const inUpper = process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path));
-    const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}|${process.capabilities}`, "base64");
+    const signature = hash(
+      "sha256",
+      `${process.maps}|${live.map(({ inode, written }) => `${inode}@${written}`).join()}|${inUpper.join()}|${process.capabilities}`,
+      "base64",
+    );
     if (before?.signature === signature && !before.unread) return before;
     const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
     const mounted = parseMountInfo(mounts.text);
@@ -272,7 +286,7 @@ export class ProcfsInspector implements ProcessInspector {
     for (const [i, mapping] of process.mappings.entries()) {
       // A root that is no overlay may be of one device with volumes: there the path decides.
       const onRoot = mapping.device === rootDevice && (request.overlay !== undefined || !isBelowMount(mapping.path, given));
-      const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
+      const place = placeOf(mapping, onRoot, live[i]?.inode === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
       const sha256 =
         place === "layer"
@@ -313,11 +327,11 @@ export class ProcfsInspector implements ProcessInspector {
     return [...status.matchAll(/^Cap(?:Prm|Eff|Bnd):\s*([0-9a-f]{1,16})$/gm)].reduce((all, [, set]) => all | BigInt(`0x${set}`), 0n);
   }
 
-  /** `major:minor:inode` of what the path shows in the process's own view, or empty. */
-  async #liveInode(pid: number, path: string): Promise<string> {
-    if (path.endsWith(DELETED)) return "";
-    const found = await stat(Buffer.from(`${this.#proc}/${pid}/root${path}`, "latin1")).catch(() => undefined);
-    return found ? `${deviceName(found.dev)}:${found.ino}` : "";
+  async #live(pid: number, path: string): Promise<Live> {
+    if (path.endsWith(DELETED)) return NOT_THERE;
+    const found = await stat(Buffer.from(`${this.#proc}/${pid}/root${path}`, "latin1"), { bigint: true }).catch(() => undefined);
+    if (!found) return NOT_THERE;
+    return { inode: `${deviceName(Number(found.dev))}:${found.ino}`, written: `${found.size}:${found.mtimeNs}:${found.ctimeNs}` };
   }
 }
 

@@ -26,6 +26,8 @@ constexpr std::string_view kScope = ".scope";
 // Of runc and crun, before the command, with a value of their own.
 constexpr std::array<std::string_view, 6> kRuntimeOptions = {"--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"};
 
+constexpr unsigned kKnown = STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MTIME | STATX_CTIME;
+
 // The n-th field (from 0) of space-separated text.
 template <typename T>
 bool Field(std::string_view text, size_t n, T& value) {
@@ -46,11 +48,14 @@ bool IsId(std::string_view text) {
 
 bool StatKnown(int directory, const char* name, struct stat* st) {
   struct statx known;
-  if (::statx(directory, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &known) != 0) return false;
+  if (::statx(directory, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, kKnown, &known) != 0) return false;
   *st = {};
   st->st_dev = makedev(known.stx_dev_major, known.stx_dev_minor);
   st->st_ino = known.stx_ino;
   st->st_mode = known.stx_mode;
+  st->st_size = static_cast<off_t>(known.stx_size);
+  st->st_mtim = {.tv_sec = known.stx_mtime.tv_sec, .tv_nsec = known.stx_mtime.tv_nsec};
+  st->st_ctim = {.tv_sec = known.stx_ctime.tv_sec, .tv_nsec = known.stx_ctime.tv_nsec};
   return true;
 }
 

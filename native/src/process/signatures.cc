@@ -40,6 +40,16 @@ void Append(tree::Sha256& to, const struct stat& st) {
   Append(to, st.st_mode & S_IFMT);
 }
 
+// Beside which file it is what it holds: a file that is mapped can be written over.
+void AppendContent(tree::Sha256& to, const struct stat& st) {
+  Append(to, st);
+  Append(to, st.st_size);
+  for (const timespec& time : {st.st_mtim, st.st_ctim}) {
+    Append(to, time.tv_sec);
+    Append(to, time.tv_nsec);
+  }
+}
+
 // What a path shows now, all zero where it shows nothing. False: only its file system could tell, and may never answer.
 bool StatCached(int directory, const char* path, struct stat* st) {
   struct open_how how = {};
@@ -126,7 +136,7 @@ bool Signatures::Append(tree::Sha256& to, pid_t pid, const View& view) {
   for (const std::string& path : known->paths) {
     struct stat st;
     if (!StatCached(view.root.get(), path.c_str(), &st)) return false;
-    process::Append(to, st);
+    AppendContent(to, st);
     if (view.has_upper) process::Append(to, view.upper.At(path.c_str()));
   }
   return true;
