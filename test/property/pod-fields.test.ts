@@ -103,6 +103,16 @@ describe("labels and annotations", () => {
     expect(told(TIER, [tier("gold", managedFields)], "hunter2", undefined)).toEqual(compared ? drift("metadata.labels['tier']") : []);
   });
 
+  test("what is kept of all is bounded: what takes more is not compared", () => {
+    const [long, short] = [byField("metadata.annotations['note']"), { ...byField("metadata.annotations['other']"), name: "Y" }];
+    const note = (text: string) => ({ metadata: { annotations: { note: text.repeat(30_000), other: "1" } } });
+    let record: PodRecord | undefined;
+    for (const text of ["a", "b"]) ({ record } = readPod(version(long, { ...note(text), container: { env: [long, short] } }), record ?? "made"));
+    expect([...(record?.fields.keys() ?? [])]).toEqual(["metadata.annotations['note']", "metadata.annotations['other']"]);
+    ({ record } = readPod(version(long, { ...note("c"), container: { env: [long, short] } }), record));
+    expect([...(record?.fields.keys() ?? [])]).toEqual(["metadata.annotations['other']"]);
+  });
+
   test("once known to be as made, a later change adds a value", () => {
     const versions = [tier("gold", [managed(MADE, OWNING)]), tier("iron", [managed("2026-11-01T11:00:00Z", OWNING)])];
     for (const value of ["gold", "iron"]) expect(told(TIER, versions, value, undefined)).toEqual([]);

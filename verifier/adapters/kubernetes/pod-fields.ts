@@ -9,6 +9,8 @@ import { resourceValue } from "./quantity.ts";
 
 /** Of one field; what takes more is not followed further. */
 const MAX_VALUES = 16;
+/** Of one pod: annotations may be changed without end, and each is kept. */
+const MAX_CHARACTERS = 64 * 1024;
 const NONE: PodRecord["fields"] = new Map();
 /** The kubelet gives its own copy of the pod more annotations of these. */
 const KUBELETS_OWN = "kubernetes.io/config.";
@@ -35,6 +37,7 @@ export function fieldName(from: ValueFrom | undefined, container: string): strin
 /** @param uid as the kubelet knows the pod @param before see {@link readPod} */
 export function podFields(pod: Pod, uid: string, before: PodRecord | "made" | undefined): PodRecord["fields"] {
   const fields = new Map<string, readonly string[]>();
+  let characters = 0;
   const all = [...pod.spec.containers, ...pod.spec.initContainers, ...pod.spec.ephemeralContainers];
   for (const container of all)
     for (const { valueFrom } of container.env) {
@@ -44,7 +47,10 @@ export function podFields(pod: Pod, uid: string, before: PodRecord | "made" | un
       const known = before === "made" ? [] : (before?.fields.get(name) ?? (found?.settled ? [] : undefined));
       if (!found || !known) continue;
       const values = new Set([...known, ...found.values]);
-      if (values.size <= MAX_VALUES) fields.set(name, [...values]);
+      const more = [...values].reduce((sum, { length }) => sum + length, 0);
+      if (values.size > MAX_VALUES || characters + more > MAX_CHARACTERS) continue;
+      characters += more;
+      fields.set(name, [...values]);
     }
   return fields.size > 0 ? fields : NONE;
 }
