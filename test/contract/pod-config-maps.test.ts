@@ -9,9 +9,9 @@ type Answer = { readonly status: number; readonly body: unknown } | Error;
 const [BEFORE, MADE, AFTER] = ["2026-11-01T09:00:00Z", "2026-11-01T10:00:00Z", "2026-11-01T11:00:00Z"];
 const SETTINGS = "/api/v1/namespaces/shop/configmaps/settings";
 
-function pod(name: string, container: object = { envFrom: [{ configMapRef: { name: "settings" } }] }): PodRecord {
+function pod(name: string, container: object = { envFrom: [{ configMapRef: { name: "settings" } }] }, namespace = "shop"): PodRecord {
   return readPod({
-    metadata: { uid: `uid-${name}`, namespace: "shop", name, resourceVersion: "1", creationTimestamp: MADE },
+    metadata: { uid: `uid-${name}`, namespace, name, resourceVersion: "1", creationTimestamp: MADE },
     spec: { containers: [{ name: "web", ...container }] },
   }).record;
 }
@@ -155,4 +155,30 @@ test("a pod that goes is forgotten, and of one that starts over and over only so
   for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
   await end();
   expect(asked).toHaveLength(1);
+});
+
+test("a namespace with names without end keeps no other waiting", async () => {
+  const { asked, known, of, end } = reading({ status: 404, body: {} });
+  of(pod("many", { envFrom: Array.from({ length: 50 }, (_, i) => ({ configMapRef: { name: `none-${i}`, optional: true } })) }));
+  of(pod("other", undefined, "bank"));
+  await vi.waitFor(() => expect(known.flat()).toContain("uid-other"));
+  await end();
+  expect(asked.findIndex(({ path }) => path.includes("/bank/"))).toBeLessThan(3);
+});
+
+test("a namespace takes no more than its share of the room, and what ended gives its own back", async () => {
+  const { configMaps, known, of, end } = reading(configMap({ COLOUR: "b".repeat(60_000) }, { COLOUR: BEFORE }));
+  const [shop, bank] = [Array.from({ length: 200 }, (_, i) => pod(`shop-${i}`)), pod("bank", undefined, "bank")];
+  const isKnown = (each: PodRecord, id?: string): boolean => of(each, id)["settings"]?.["COLOUR"] !== undefined;
+  for (const each of [...shop, bank]) of(each);
+  await vi.waitFor(() => expect(known).toHaveLength(2));
+  expect(shop.filter((each) => isKnown(each)).length).toBe(139);
+  expect(isKnown(bank)).toBe(true);
+  for (const each of shop) configMaps.remove(each);
+  // One that starts over and over has the room of a few.
+  for (let i = 0; i < 200; i++) of(bank, `again-${i}`);
+  for (const each of shop.slice(0, 139)) of(each, "later");
+  await vi.waitFor(() => expect(known.length).toBeGreaterThanOrEqual(4));
+  expect(shop.slice(0, 139).every((each) => isKnown(each, "later"))).toBe(true);
+  await end();
 });

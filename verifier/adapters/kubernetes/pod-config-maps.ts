@@ -15,11 +15,15 @@ const SPACING_MS = 100;
 const AGAIN_MS = 10_000;
 const MIN_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 300_000;
-/** A container of a pod that starts over and over has a new id each time: of older ones nothing is known any more. */
-const MAX_CONTAINERS_OF_POD = 64;
+/** A container that starts over and over has a new id each time: of older ones nothing is known any more. */
+const MAX_RUNS = 4;
 /** Of one container; whoever has more in variables is not compared. */
 const MAX_CHARACTERS = 64 * 1024;
+/** Whoever may make pods in one namespace takes no more of the room of all. */
+const MAX_NAMESPACE_CHARACTERS = 8 * 1024 * 1024;
 const MAX_ALL_CHARACTERS = 64 * 1024 * 1024;
+/** Whose turns are remembered; of more all begin anew. */
+const MAX_TURNS = 16_384;
 /** A kubelet that lost its connection may give a new pod what a ConfigMap had before, where another pod of its node uses it as well. */
 const KUBELET_LAG_MS = 60_000;
 const NONE: PodConfigMaps = new Map();
@@ -32,6 +36,8 @@ const ConfigMap = z.object({
 /** A container that runs, with what is known for it. */
 interface User {
   readonly pod: PodRecord;
+  /** The container's, in its pod. */
+  readonly name: string;
   /** ConfigMap → keys that variables come from; `all`: a whole one (`envFrom`). */
   readonly wanted: ReadonlyMap<string, ReadonlySet<string> | "all">;
   readonly known: Map<string, ReadonlyMap<string, string>>;
@@ -65,6 +71,10 @@ export class ConfigMaps {
   readonly #users = new Map<string, Map<string, User>>();
   readonly #sources = new Map<string, Source>();
   #characters = 0;
+  readonly #ofNamespace = new Map<string, number>();
+  /** Namespace → when one of its was read last, counted in readings. */
+  readonly #turns = new Map<string, number>();
+  #readings = 0;
   #problem: string | undefined;
   #wake: (() => void) | undefined;
 
@@ -84,11 +94,12 @@ export class ConfigMaps {
     if (known) return known.known;
     const wanted = wantedBy(container);
     if (wanted.size === 0) return NONE;
-    const user: User = { pod, wanted, known: new Map(), characters: 0 };
+    const user: User = { pod, name: container.name, wanted, known: new Map(), characters: 0 };
     const ofPod = this.#users.get(pod.uid) ?? new Map<string, User>();
     this.#users.set(pod.uid, ofPod.set(containerId, user));
-    const [oldest] = ofPod;
-    if (oldest && ofPod.size > MAX_CONTAINERS_OF_POD) {
+    const runs = [...ofPod].filter(([, { name }]) => name === container.name);
+    const [oldest] = runs;
+    if (oldest && runs.length > MAX_RUNS) {
       ofPod.delete(oldest[0]);
       this.#release(oldest[1]);
     }
@@ -122,6 +133,8 @@ export class ConfigMaps {
         continue;
       }
       const users = [...next.waiting];
+      if (this.#turns.size >= MAX_TURNS) this.#turns.clear();
+      this.#turns.set(next.namespace, ++this.#readings);
       try {
         const read = await this.#read(next);
         onRead?.(read ? "read" : "absent");
@@ -141,10 +154,18 @@ export class ConfigMaps {
     signal.removeEventListener("abort", wake);
   }
 
-  /** Of those that are waited for, the first that is due. */
+  /** Of those that are waited for, the first that is due; of several one of the namespace that had its turn longest ago: one with pods of a thousand names keeps no other waiting. */
   #next(): Source | undefined {
+    const nowMs = this.#options.clock.nowMs();
+    const order = ({ dueMs, namespace }: Source): readonly [number, number] => [Math.max(dueMs, nowMs), this.#turns.get(namespace) ?? 0];
     let first: Source | undefined;
-    for (const each of this.#sources.values()) if (each.waiting.size > 0 && (!first || each.dueMs < first.dueMs)) first = each;
+    let least: readonly [number, number] = [0, 0];
+    for (const each of this.#sources.values()) {
+      if (each.waiting.size === 0) continue;
+      const its = order(each);
+      if (first && (its[0] > least[0] || (its[0] === least[0] && its[1] >= least[1]))) continue;
+      [first, least] = [each, its];
+    }
     return first;
   }
 
@@ -180,14 +201,24 @@ export class ConfigMaps {
       values.set(key, value);
       characters += key.length + value.length;
     }
-    if (user.characters + characters > MAX_CHARACTERS || this.#characters + characters > MAX_ALL_CHARACTERS) return;
+    const ofNamespace = this.#ofNamespace.get(user.pod.namespace) ?? 0;
+    if (user.characters + characters > MAX_CHARACTERS || ofNamespace + characters > MAX_NAMESPACE_CHARACTERS) return;
+    if (this.#characters + characters > MAX_ALL_CHARACTERS) return;
     user.known.set(name, values);
+    this.#count(user, characters);
+  }
+
+  #count(user: User, characters: number): void {
+    const { namespace } = user.pod;
+    const ofNamespace = (this.#ofNamespace.get(namespace) ?? 0) + characters;
+    if (ofNamespace > 0) this.#ofNamespace.set(namespace, ofNamespace);
+    else this.#ofNamespace.delete(namespace);
     user.characters += characters;
     this.#characters += characters;
   }
 
   #release(user: User): void {
-    this.#characters -= user.characters;
+    this.#count(user, -user.characters);
     for (const name of user.wanted.keys()) {
       const key = keyOf(user.pod.namespace, name);
       const source = this.#sources.get(key);
