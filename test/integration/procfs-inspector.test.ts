@@ -2,7 +2,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { copyFileSync, linkSync, mkdirSync, statSync, symlinkSync, unlinkSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, readFileSync, statSync, symlinkSync, unlinkSync } from "node:fs";
 import { copyFile, mkdtemp, readdir, readFile, readlink, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -10,8 +10,10 @@ import { promisify } from "node:util";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
 import { deviceName } from "@hullmark/agent/core/device-name";
+import { openProcessList, processRoot } from "@hullmark/native";
 import { capabilityNames } from "@hullmark/proto/codec";
 import { afterEach, expect, test, vi } from "vitest";
+import { compile } from "../e2e/images/programs.ts";
 import { containerGroup, move } from "../fakes/container-group.ts";
 import { startMapping } from "../fakes/mapping-process.ts";
 import { run, scratch } from "../native/tree-support.ts";
@@ -336,4 +338,23 @@ test("a file of a volume that is written over while a process maps it is told wi
   await writeFile(library, "something else", { flag: "r+" });
   expect(inspector.signature(request, [])).not.toBe(before);
   expect(await mapped()).toMatchObject([{ place: "volume", sha256: await digest() }]);
+});
+
+test("a process whose first thread has ended is told with what the others run and may", async () => {
+  const { id, path: group } = containerGroup();
+  const program = await compile("leaderless-process", readFileSync(join(import.meta.dirname, "../fakes/leaderless-process.c"), "utf8"), ["-pthread"]);
+  const [main, pid] = [await startMapping(scratch()), await start(program)];
+  await vi.waitFor(async () => expect(await readFile(`/proc/${pid}/stat`, "latin1")).toContain("(leaderless-proc) Z"), PATIENCE);
+  for (const each of [main.pid, pid]) move(each, group);
+  const inspector = new ProcfsInspector();
+  const request = { containerId: id, pid: main.pid, capabilities: [], rootDevice: undefined, overlay: undefined };
+  const { code, privileges } = await inspector.inspect(request, new AbortController().signal);
+  const its = code.filter((each) => each.pid === pid);
+  expect(its.filter(({ place }) => place === "memfd")).toMatchObject([{ path: Buffer.from("/memfd:leaderless") }]);
+  expect(its.filter((each) => each.main)).toMatchObject([{ path: Buffer.from(program) }]);
+  expect(privileges.filter((each) => each.pid === pid)).toHaveLength(1);
+  // What its other threads map and let go shows in no signature.
+  expect(inspector.signature(request, [])).toBeUndefined();
+  expect(openProcessList().now()).toContainEqual({ pid, containerId: id, mountNamespace: statSync("/proc/self/ns/mnt").ino });
+  expect(processRoot(pid)).toBe(processRoot(process.pid));
 });

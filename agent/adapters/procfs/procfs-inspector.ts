@@ -18,7 +18,7 @@ import type {
 } from "../../ports/process-inspector.ts";
 import { FileDigests, HashBudget } from "./file-digests.ts";
 import { MAX_ATTEMPTS, MAX_MAPS_BYTES, type Mapping, readAtMost, readMappings } from "./mappings.ts";
-import { ancestry, ProcessTable } from "./processes.ts";
+import { ancestry, livingThread, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
 
 const MAX_MOUNTINFO_BYTES = 4 * 1024 * 1024;
@@ -40,6 +40,8 @@ const DELETED = " (deleted)";
 
 interface Process {
   readonly pid: number;
+  /** One that lives, by whose number procfs shows what the process has: itself, or another where the first one has ended and others run on. */
+  readonly thread: number;
   readonly uid: number;
   /** `major:minor:inode` of the program. */
   readonly program: string;
@@ -263,7 +265,7 @@ export class ProcfsInspector implements ProcessInspector {
     const { pid } = process;
     // Mappings alone cannot tell that the file at a path was replaced: the live inode, and when it was written to, belong to the signature. It is looked up in the view of the
     // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
-    const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : pid;
+    const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : process.thread;
     // One after the other: where a file system does not answer, that is one thread of this process, not all of them.
     const live: Live[] = [];
     for (const { path } of process.mappings) live.push(await this.#live(view, path));
@@ -274,11 +276,11 @@ export class ProcfsInspector implements ProcessInspector {
       "base64",
     );
     if (before?.signature === signature && !before.unread) return before;
-    const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
+    const mounts = await readAtMost(`${this.#proc}/${held ? view : process.thread}/mountinfo`, MAX_MOUNTINFO_BYTES);
     const mounted = parseMountInfo(mounts.text);
     const types = new Map(mounted.map(({ device, type }) => [device, type]));
     // A process with mounts of its own decides what its table says.
-    const given = view === pid || held ? mounted : parseMountInfo((await readAtMost(`${this.#proc}/${view}/mountinfo`, MAX_MOUNTINFO_BYTES)).text);
+    const given = view === process.thread || held ? mounted : parseMountInfo((await readAtMost(`${this.#proc}/${view}/mountinfo`, MAX_MOUNTINFO_BYTES)).text);
     // Never the root of the process itself: it may have been changed to a tmpfs or volume.
     const rootDevice = request.rootDevice ?? deviceName((await stat(`${this.#proc}/${view}/root`)).dev);
     const code: InspectedCode[] = [];
@@ -291,7 +293,7 @@ export class ProcfsInspector implements ProcessInspector {
       const sha256 =
         place === "layer"
           ? undefined
-          : await this.#digests.of(main && held ? `/proc/self/fd/${held.fd}` : `${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`, budget);
+          : await this.#digests.of(main && held ? `/proc/self/fd/${held.fd}` : `${this.#proc}/${process.thread}/${main ? "exe" : mapping.handle}`, budget);
       code.push({ place, path: Buffer.from(withoutDeleted(mapping.path), "latin1"), sha256, main, pid, uid: process.uid, ancestry: parents });
     }
     const unread = budget.exceeded && code.some(({ place, sha256 }) => place !== "layer" && !sha256);
@@ -299,12 +301,20 @@ export class ProcfsInspector implements ProcessInspector {
   }
 
   async #read(pid: number): Promise<Process | undefined> {
+    const found = await this.#readBy(pid, pid);
+    if (found) return found;
+    const thread = await livingThread(this.#proc, pid);
+    return thread === undefined ? undefined : this.#readBy(pid, thread);
+  }
+
+  async #readBy(pid: number, thread: number): Promise<Process | undefined> {
+    const folder = `${this.#proc}/${thread}`;
     const [{ mappings: mapped, truncated, none }, status, exe, link, capabilities] = await Promise.all([
-      readMappings(`${this.#proc}/${pid}`),
-      readFile(`${this.#proc}/${pid}/status`, "latin1"),
-      stat(`${this.#proc}/${pid}/exe`).catch(ignoreGone),
-      readlink(`${this.#proc}/${pid}/exe`, "latin1").catch(ignoreGone),
-      this.#capabilities(pid),
+      readMappings(folder),
+      readFile(`${folder}/status`, "latin1"),
+      stat(`${folder}/exe`).catch(ignoreGone),
+      readlink(`${folder}/exe`, "latin1").catch(ignoreGone),
+      this.#capabilities(thread),
     ]);
     // A kernel thread or a zombie has neither mappings nor a program.
     if (none && !exe) return undefined;
@@ -316,7 +326,7 @@ export class ProcfsInspector implements ProcessInspector {
     if (exe && device && link && !mappings.some((each) => `${each.device}:${each.inode}` === program))
       mappings.push({ handle: "exe", device, inode: String(exe.ino), path: link });
     const maps = mappings.map((each) => `${each.handle} ${each.device} ${each.inode} ${each.path}`).join("\n");
-    return { pid, uid, program, maps, mappings, capabilities, programPath: withoutDeleted(link ?? ""), truncated };
+    return { pid, thread, uid, program, maps, mappings, capabilities, programPath: withoutDeleted(link ?? ""), truncated };
   }
 
   /** A user namespace that was made below the container's has every capability, over nothing but itself. */

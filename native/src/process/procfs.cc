@@ -92,6 +92,13 @@ std::optional<std::string> ProcessDir::Read(const char* name, size_t limit) cons
   return text;
 }
 
+bool ProcessDir::Leaderless() const {
+  struct stat st;
+  const auto own = ReadStat();
+  // Two links of the directory's own, and one a thread, the ended first one among them.
+  return own && own->state == 'Z' && ::fstatat(fd_.get(), "task", &st, 0) == 0 && st.st_nlink > 3;
+}
+
 std::optional<std::string> ProcessDir::Link(const char* name) const {
   char target[PATH_MAX];
   const ssize_t size = ::readlinkat(fd_.get(), name, target, sizeof target);

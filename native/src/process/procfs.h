@@ -58,6 +58,8 @@ class ProcessDir {
   explicit ProcessDir(pid_t pid);
   explicit operator bool() const { return static_cast<bool>(fd_); }
   int fd() const { return fd_.get(); }
+  // Whether its first thread has ended and others run on: of such a process its directory shows neither program, mappings nor namespaces, those of its threads do.
+  bool Leaderless() const;
 
   // Content of a file below, at most `limit` bytes; nullopt: gone, or not permitted.
   std::optional<std::string> Read(const char* name, size_t limit) const;

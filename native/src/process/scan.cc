@@ -23,6 +23,20 @@ uint64_t MountNamespace(const ProcessDir& process) {
   return process && ::fstatat(process.fd(), "ns/mnt", &st, 0) == 0 ? st.st_ino : 0;
 }
 
+// One that has its namespaces yet, of a process whose first thread has ended.
+pid_t LivingThread(const ProcessDir& process) {
+  DIR* tasks = ::fdopendir(::openat(process.fd(), "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!tasks) return 0;
+  pid_t living = 0;
+  while (const dirent* entry = living ? nullptr : ::readdir(tasks)) {
+    pid_t thread = 0;
+    const char* end = entry->d_name + std::strlen(entry->d_name);
+    if (std::from_chars(entry->d_name, end, thread).ptr == end && MountNamespace(ProcessDir(thread)) != 0) living = thread;
+  }
+  ::closedir(tasks);
+  return living;
+}
+
 }  // namespace
 
 std::string ContainerOf(pid_t pid) {
@@ -69,11 +83,15 @@ const std::vector<Listed>& Processes::List() {
 
 void Processes::Read(pid_t pid, Known& known) const {
   known.listed = {.pid = pid};
-  const ProcessDir dir(pid);
+  const ProcessDir first(pid);
+  known.listed.mount_namespace = MountNamespace(first);
+  const pid_t thread = known.listed.mount_namespace == 0 && first && first.Leaderless() ? LivingThread(first) : 0;
+  const std::optional<ProcessDir> other = thread > 0 ? std::optional<ProcessDir>(thread) : std::nullopt;
+  const ProcessDir& dir = other ? *other : first;
+  if (other) known.listed.mount_namespace = MountNamespace(dir);
   const auto text = dir ? dir.Read("cgroup", kMaxCgroupBytes) : std::nullopt;
   // What could not be read this time may be the next.
   if (!text) known.ran_ns = -1;
-  known.listed.mount_namespace = MountNamespace(dir);
   known.listed.container = ParseCgroup(text.value_or("")).container;
 }
 
@@ -82,8 +100,9 @@ std::optional<std::string> RootOf(pid_t pid) {
   if (!dir) return std::nullopt;
   struct stat st;
   if (StatKnown(dir.fd(), "root", &st)) return std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino);
-  if (errno == ENOENT || errno == ESRCH) return std::nullopt;
-  return "?";
+  if (errno != ENOENT && errno != ESRCH) return "?";
+  const pid_t thread = dir.Leaderless() ? LivingThread(dir) : 0;
+  return thread > 0 ? RootOf(thread) : std::nullopt;
 }
 
 }  // namespace hullmark::process

@@ -182,6 +182,7 @@ bool Signatures::ReadOwn(const ProcessDir& dir, Known& known) {
   };
   const auto maps = Read(dir.fd(), "maps", kMaxMapsBytes);
   if (!maps || maps->size() >= kMaxMapsBytes) return false;
+  if (maps->empty() && dir.Leaderless()) return false;
   size_t files = 0;
   std::string_view last;
   for (std::string_view text = *maps; !text.empty();) {
