@@ -13,6 +13,7 @@ interface ProcessAddon {
   Processes: new () => { list(): ListedProcess[] | undefined };
   containerOf(pid: number): string;
   processRoot(pid: number): string | undefined;
+  livingThread(pid: number): number | undefined;
   hasInUpper(upper: string, path: Buffer): boolean;
   Signatures: new () => Signatures;
 }
@@ -53,6 +54,14 @@ export function containerOf(pid: number): string {
  */
 export function processRoot(pid: number): string | undefined {
   return (loadAddon() as ProcessAddon).processRoot(pid);
+}
+
+/**
+ * A thread by whose number procfs shows what a process has, of one whose first thread has ended while others run on: by its own number it shows neither program, mappings, mounts nor root.
+ * @returns undefined: its first thread lives, or none does
+ */
+export function livingThread(pid: number): number | undefined {
+  return (loadAddon() as ProcessAddon).livingThread(pid);
 }
 
 /**

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
+import { MountInfoRootFilesystem } from "@hullmark/agent/adapters/rootfs/mountinfo-root";
 import { deviceName } from "@hullmark/agent/core/device-name";
 import { openProcessList, processRoot } from "@hullmark/native";
 import { capabilityNames } from "@hullmark/proto/codec";
@@ -357,4 +358,7 @@ test("a process whose first thread has ended is told with what the others run an
   expect(inspector.signature(request, [])).toBeUndefined();
   expect(openProcessList().now()).toContainEqual({ pid, containerId: id, mountNamespace: statSync("/proc/self/ns/mnt").ino });
   expect(processRoot(pid)).toBe(processRoot(process.pid));
+  // A container's main process may be one.
+  const layout = await new MountInfoRootFilesystem().layout(pid, undefined);
+  expect(layout).toMatchObject({ mounts: expect.arrayContaining([expect.objectContaining({ destination: "/proc" })]) });
 });

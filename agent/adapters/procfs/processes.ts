@@ -1,5 +1,5 @@
 /** Which processes belong to which container, by the cgroup that the runtime put them in. One scan serves every container for a moment. */
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { type ListedProcess, openProcessList } from "@hullmark/native";
 import { parentPid } from "../../core/process-stat.ts";
 
@@ -7,9 +7,6 @@ import { parentPid } from "../../core/process-stat.ts";
 const FRESH_MS = 1_000;
 /** Least time between two scans, however many processes begin to run something: each goes through every process of the node. */
 const LEAST_MS = 250;
-
-/** Those that have ended and are traced by another stay for as long as that wants. */
-const MAX_THREADS = 4096;
 
 interface Scan {
   readonly of: readonly ListedProcess[];
@@ -60,14 +57,6 @@ function group<K>(groups: Map<K, number[]>, key: K, pid: number): void {
   const known = groups.get(key);
   if (known) known.push(pid);
   else groups.set(key, [pid]);
-}
-
-/** A thread that lives, of a process whose first one has ended: procfs shows nothing of such a process by its own number. @throws Error where none of very many tells */
-export async function livingThread(proc: string, pid: number): Promise<number | undefined> {
-  const others = (await readdir(`${proc}/${pid}/task`).catch((): string[] => [])).map(Number).filter((thread) => thread !== pid);
-  for (const thread of others.slice(0, MAX_THREADS)) if (await readlink(`${proc}/${thread}/exe`).catch(() => undefined)) return thread;
-  if (others.length > MAX_THREADS) throw new Error(`none of ${MAX_THREADS} threads tells what it runs`);
-  return undefined;
 }
 
 /** Names of the ancestors, nearest first, at most 5; the container's own init is the last of them. */

@@ -3,7 +3,7 @@
  */
 import { hash } from "node:crypto";
 import { type FileHandle, open, readFile, readlink, stat } from "node:fs/promises";
-import { hasInUpper, openSignatures } from "@hullmark/native";
+import { hasInUpper, livingThread, openSignatures } from "@hullmark/native";
 import { capabilityNames, capabilitySet } from "@hullmark/proto/codec";
 import { deviceName } from "../../core/device-name.ts";
 import { type MountInfo, parseMountInfo } from "../../core/mountinfo.ts";
@@ -18,7 +18,7 @@ import type {
 } from "../../ports/process-inspector.ts";
 import { FileDigests, HashBudget } from "./file-digests.ts";
 import { MAX_ATTEMPTS, MAX_MAPS_BYTES, type Mapping, readAtMost, readMappings } from "./mappings.ts";
-import { ancestry, livingThread, ProcessTable } from "./processes.ts";
+import { ancestry, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
 
 const MAX_MOUNTINFO_BYTES = 4 * 1024 * 1024;
@@ -265,7 +265,7 @@ export class ProcfsInspector implements ProcessInspector {
     const { pid } = process;
     // Mappings alone cannot tell that the file at a path was replaced: the live inode, and when it was written to, belong to the signature. It is looked up in the view of the
     // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
-    const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : process.thread;
+    const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : (livingThread(request.pid) ?? process.thread);
     // One after the other: where a file system does not answer, that is one thread of this process, not all of them.
     const live: Live[] = [];
     for (const { path } of process.mappings) live.push(await this.#live(view, path));
@@ -303,7 +303,7 @@ export class ProcfsInspector implements ProcessInspector {
   async #read(pid: number): Promise<Process | undefined> {
     const found = await this.#readBy(pid, pid);
     if (found) return found;
-    const thread = await livingThread(this.#proc, pid);
+    const thread = livingThread(pid);
     return thread === undefined ? undefined : this.#readBy(pid, thread);
   }
 

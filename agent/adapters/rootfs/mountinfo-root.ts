@@ -6,6 +6,7 @@ import { hash } from "node:crypto";
 import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
+import { livingThread } from "@hullmark/native";
 import { deviceName } from "../../core/device-name.ts";
 import { mountIdentity } from "../../core/first-mounts.ts";
 import { assertMountInfoLength, type MountInfo, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
@@ -32,11 +33,17 @@ export class MountInfoRootFilesystem implements RootFilesystem {
   }
 
   /** The same object as before as long as the kernel says the same: the directories of a mount are those that it was made of, whatever their names lead to since. */
-  async layout(pid: number, given: GivenRoot | undefined): Promise<RootLayout> {
-    const found = this.#read(pid);
+  async layout(main: number, given: GivenRoot | undefined): Promise<RootLayout> {
+    const shown = this.#read(main);
+    // Its first thread may have ended while others run on, and mount.
+    const pid = shown ? main : livingThread(main);
+    const found = shown ?? (pid === undefined ? undefined : this.#read(pid));
+    if (pid === undefined || found === undefined) {
+      this.#known.delete(main);
+      return { kind: "gone" };
+    }
     const known = this.#known.get(pid);
     this.#known.delete(pid);
-    if (found === undefined) return { kind: "gone" };
     if (known && found.head.equals(known.raw) && found.rest === "") {
       this.#known.set(pid, known);
       return known.layout;

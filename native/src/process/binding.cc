@@ -21,6 +21,12 @@ Napi::Value Root(const Napi::CallbackInfo& info) {
   return root ? Napi::String::New(info.Env(), *root) : info.Env().Undefined();
 }
 
+Napi::Value Living(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (pid)");
+  const pid_t thread = LivingThread(info[0].As<Napi::Number>().Int32Value());
+  return thread > 0 ? Napi::Number::New(info.Env(), thread) : info.Env().Undefined();
+}
+
 Napi::Value HasInUpper(const Napi::CallbackInfo& info) {
   if (!info[0].IsString() || !info[1].IsBuffer()) throw Napi::TypeError::New(info.Env(), "want (upper, path)");
   const auto path = info[1].As<Napi::Buffer<char>>();
@@ -108,6 +114,7 @@ class SignaturesBinding : public Napi::ObjectWrap<SignaturesBinding> {
 
 void Init(Napi::Env env, Napi::Object exports) {
   exports.Set("containerOf", Napi::Function::New(env, Container, "containerOf"));
+  exports.Set("livingThread", Napi::Function::New(env, Living, "livingThread"));
   exports.Set("hasInUpper", Napi::Function::New(env, HasInUpper, "hasInUpper"));
   exports.Set("Processes", ProcessesBinding::Define(env));
   exports.Set("processRoot", Napi::Function::New(env, Root, "processRoot"));

@@ -23,8 +23,11 @@ uint64_t MountNamespace(const ProcessDir& process) {
   return process && ::fstatat(process.fd(), "ns/mnt", &st, 0) == 0 ? st.st_ino : 0;
 }
 
-// One that has its namespaces yet, of a process whose first thread has ended.
-pid_t LivingThread(const ProcessDir& process) {
+}  // namespace
+
+pid_t LivingThread(pid_t pid) {
+  const ProcessDir process(pid);
+  if (!process || !process.Leaderless()) return 0;
   DIR* tasks = ::fdopendir(::openat(process.fd(), "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!tasks) return 0;
   pid_t living = 0;
@@ -36,8 +39,6 @@ pid_t LivingThread(const ProcessDir& process) {
   ::closedir(tasks);
   return living;
 }
-
-}  // namespace
 
 std::string ContainerOf(pid_t pid) {
   const NodeCgroups view;
@@ -85,7 +86,7 @@ void Processes::Read(pid_t pid, Known& known) const {
   known.listed = {.pid = pid};
   const ProcessDir first(pid);
   known.listed.mount_namespace = MountNamespace(first);
-  const pid_t thread = known.listed.mount_namespace == 0 && first && first.Leaderless() ? LivingThread(first) : 0;
+  const pid_t thread = known.listed.mount_namespace == 0 ? LivingThread(pid) : 0;
   const std::optional<ProcessDir> other = thread > 0 ? std::optional<ProcessDir>(thread) : std::nullopt;
   const ProcessDir& dir = other ? *other : first;
   if (other) known.listed.mount_namespace = MountNamespace(dir);
@@ -101,7 +102,7 @@ std::optional<std::string> RootOf(pid_t pid) {
   struct stat st;
   if (StatKnown(dir.fd(), "root", &st)) return std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino);
   if (errno != ENOENT && errno != ESRCH) return "?";
-  const pid_t thread = dir.Leaderless() ? LivingThread(dir) : 0;
+  const pid_t thread = LivingThread(pid);
   return thread > 0 ? RootOf(thread) : std::nullopt;
 }
 

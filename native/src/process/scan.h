@@ -47,6 +47,9 @@ class Processes {
   bool same_ = false;
 };
 
+// One that has its namespaces yet, of a process whose first thread has ended while others run on; 0: it is no such process.
+pid_t LivingThread(pid_t pid);
+
 // Device and inode of the directory that is the root of a process, as the kernel knows them: it waits for no file system. "?": it is shown to
 // nobody but its owner, as a FUSE file system's may be. Nothing: gone.
 std::optional<std::string> RootOf(pid_t pid);
