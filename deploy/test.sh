@@ -5,7 +5,7 @@
 #   npm test -- --full       the soak too (always so with CI=true)
 #
 # While the Go programs that Hullmark is held against are built in the background (once: about 6 minutes), the suites that do not
-# need them run; the soak runs beside all others, and the cluster's suite beside the ends that need none. With CI=true a skipped test counts as failed.
+# need them run; the soak and the cluster's suite run beside all others. With CI=true a skipped test counts as failed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -103,28 +103,28 @@ start images as_root node test/e2e/images/main.ts prepare
 start sanitizers as_root nice -n 5 bash native/test-sanitizers.sh address,undefined
 
 echo; echo 'Suites that need no built peer'
-vitest_suite base 1200 --config test/vitest.config.ts --exclude 'test/integration/**'
+vitest_suite base 1800 --config test/vitest.config.ts --exclude 'test/integration/**'
 record_suite base test/vitest.config.ts
 
 finished 'test images' images
 if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
 
 finished 'cosign and other Go programs' go-tools
-# After the peers, whose tests come first: both hold the same lock.
-start kubernetes-tools nice -n 5 bash deploy/testbed/go-tools.sh kubernetes
+# After the peers, whose tests come first: both hold the same lock. It waits more than it computes: the other suites run beside it.
+cluster_suite() {
+  nice -n 5 bash deploy/testbed/go-tools.sh kubernetes || return
+  vitest_suite kubernetes 3300 --config test/vitest.kubernetes.config.ts
+}
+start kubernetes cluster_suite
 
 finished 'native tests with address and undefined-behaviour sanitizers' sanitizers
 
 echo; echo 'Integration'
-vitest_suite integration 2400 --config test/vitest.config.ts test/integration
+vitest_suite integration 3300 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
 
-finished 'Kubernetes from its Go modules' kubernetes-tools
-# Both wait more than they compute.
-start kubernetes vitest_suite kubernetes 2400 --config test/vitest.kubernetes.config.ts
-
 echo; echo 'End to end'
-vitest_suite e2e 2400 --config test/vitest.e2e.config.ts
+vitest_suite e2e 3000 --config test/vitest.e2e.config.ts
 record_suite e2e test/vitest.e2e.config.ts
 
 echo; echo 'On a real cluster'
