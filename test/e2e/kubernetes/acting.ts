@@ -91,7 +91,8 @@ export class Acting {
     await this.kubectl("rollout", "status", "deployment/room", "--timeout=240s");
   }
 
-  async #startActuator(): Promise<void> {
+  /** @param hourlyPercent of its own limits, of all pods */
+  async #startActuator(hourlyPercent = 100): Promise<void> {
     const { bed, stack } = this.#bed;
     const credentialDirectory = join(this.#home, "credentials");
     await eventually(
@@ -100,7 +101,7 @@ export class Acting {
       ({ code }) => code === 0,
       WITHIN_MS,
     );
-    mkdirSync(join(this.#home, "state"), { mode: 0o700 });
+    mkdirSync(join(this.#home, "state"), { mode: 0o700, recursive: true });
     const config = join(this.#home, "actuator.yaml");
     const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
     writeFileSync(
@@ -110,12 +111,24 @@ export class Acting {
         ...{
           kubernetes: { namespace: "hullmark", halt: true, ...this.access },
           nodes: { allow: ["node-*"] },
-          limits: { pauseSeconds: 5, hourlyPercent: 100 },
+          limits: { pauseSeconds: 5, hourlyPercent },
         },
       }),
     );
     const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
     this.#actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  }
+
+  /** The actuator, on the same state, allows no more than one action an hour meanwhile. */
+  async tightened(work: () => Promise<void>): Promise<void> {
+    await this.#actuator?.stop();
+    await this.#startActuator(0);
+    try {
+      await work();
+    } finally {
+      await this.#actuator?.stop();
+      await this.#startActuator();
+    }
   }
 
   async stop(): Promise<void> {

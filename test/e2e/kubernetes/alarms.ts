@@ -38,6 +38,8 @@ const TURNS = 3;
 const SERVICES = 8;
 /** Of them are to be within the limits. */
 const WITHIN_LIMITS = 4;
+/** Those that the actuator's own limits hold back. */
+const HELD_BACK = 4;
 /** Of the policy. */
 const PAUSE_MS = 60_000;
 
@@ -244,5 +246,34 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
         vi.unstubAllEnvs();
       }
     }
+  });
+
+  test("policy lets pods go that the actuator's own breaker does not: they stay, however many there are people are paged no more than once, and they go when it allows it", {
+    timeout: 900_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const apps = Array.from({ length: HELD_BACK }, (_, i) => `alarm-own-${i}`);
+    await acting.apply(...apps.map((app) => deployment(app, 1)));
+    const names = new Map<string, string>();
+    for (const app of apps) names.set(app, (await acting.clean(app, 1))[0]?.metadata.name ?? "");
+    const ofOwn = async () =>
+      (await acting.told("alarm-own-")).filter(({ container }) => [...names.values()].some((name) => container.name.includes(`/${name}/`)));
+    await acting.tightened(async () => {
+      await Promise.all([...names.values()].map((name) => acting.write(name)));
+      const told = await eventually(
+        "each is decided",
+        ofOwn,
+        (all) => all.length >= HELD_BACK && all.every(({ state }) => state === "refused" || state === "done"),
+        WITHIN_MS,
+      );
+      expect(told.map(({ kind }) => kind)).toEqual(told.map(() => "evict"));
+      // One an hour is within any limit, where there was none yet.
+      expect(told.filter(({ state }) => state === "done").length).toBeLessThanOrEqual(1);
+      for (const { state, reason } of told) expect(reason).toBe(state === "refused" ? "breaker" : "");
+      expect(await paged()).toEqual([["firing", "critical"]]);
+    });
+    await eventually("all are evicted", ofOwn, (all) => all.filter(({ state }) => state === "done").length === HELD_BACK, WITHIN_MS);
+    for (const app of apps) await acting.clean(app, 1);
+    expect(pages()).toHaveLength(1);
   });
 }
