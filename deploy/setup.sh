@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine and checkout ready: system packages by name, npm packages by the lock file, the native addon, dist/.
 #
-#   deploy/setup.sh [test|demo|bench|gitops|build|npm]   gitops needs the most packages, test (default) most of them, build the fewest; npm stops after the npm packages
+#   deploy/setup.sh [test|demo|bench|gitops|network-policy|build|npm]   test (default) needs most packages, gitops and network-policy a few more, build the fewest; npm stops after the npm packages
 #
 # Repeatable: what is there is not touched, nothing is upgraded or removed. Services that a newly installed package brings
 # (Docker, containerd, the registry, Alertmanager, etcd) are neither started nor enabled: Hullmark starts its own from its state
@@ -26,6 +26,9 @@ test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal 
 # A repository, and what Argo CD keeps its answers in.
 gitops_needs=(git:git redis-server:redis-server)
 
+# What kube-router calls.
+network_policy_needs=(ipset:ipset)
+
 # What the benches measure against, beyond what every Debian has.
 bench_needs=(aide:aide)
 
@@ -47,6 +50,7 @@ missing_packages() {
     bench) needs+=("${bench_needs[@]}") ;;
     test) needs+=("${test_needs[@]}") ;;
     gitops) needs+=("${test_needs[@]}" "${gitops_needs[@]}") ;;
+    network-policy) needs+=("${test_needs[@]}" "${network_policy_needs[@]}") ;;
   esac
   for need in "${needs[@]}"; do
     if ! has "${need%%:*}"; then echo "${need#*:}"; fi
@@ -155,7 +159,7 @@ if [ "$purpose" = --install ]; then
   install_packages "$@"
   exit
 fi
-case $purpose in test | demo | bench | gitops | build | npm) ;; *) echo "usage: deploy/setup.sh [test|demo|bench|gitops|build|npm]" >&2; exit 2 ;; esac
+case $purpose in test | demo | bench | gitops | network-policy | build | npm) ;; *) echo "usage: deploy/setup.sh [test|demo|bench|gitops|network-policy|build|npm]" >&2; exit 2 ;; esac
 
 # One at a time in a checkout. Any file of it that everybody may read will do as the lock.
 if command -v flock >/dev/null; then

@@ -2,13 +2,14 @@
 # Builds the programs that tests need and no distribution has in a usable version, from their released Go modules, into
 # $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice. Progress goes to standard output. Safe to run twice at once.
 #
-#   deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops]    without an argument: the first two
+#   deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops] [network-policy]    without an argument: the first two
 #
 #   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
 #                signer and verifier of test/interop-notary (notary), crane and oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
 #                OpenReports, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
 #   gitops       Flux's source-controller and kustomize-controller, Argo CD, and the kinds of both: for npm run gitops alone
+#   network-policy   kube-router: for npm run network-policy alone
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,8 +24,8 @@ sets=("$@")
 [ $# != 0 ] || sets=(peers kubernetes)
 for set in "${sets[@]}"; do
   case $set in
-    peers | kubernetes | gitops) ;;
-    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops]" >&2; exit 2 ;;
+    peers | kubernetes | gitops | network-policy) ;;
+    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops] [network-policy]" >&2; exit 2 ;;
   esac
 done
 
@@ -160,6 +161,11 @@ gitops() {
   build argocd "$(sources $from/argocd)" build_released $from/argocd github.com/argoproj/argo-cd/v3/cmd argocd
   build argocd-kinds.yaml "$(sources $from/argocd)" kinds $from/argocd argocd-kinds.yaml github.com/argoproj/argo-cd/v3/manifests/crds
   for part in argocd-application-controller argocd-repo-server; do ln -sfn argocd "$bin/$part"; done
+}
+
+network-policy() {
+  local from=deploy/testbed/kubernetes/kube-router
+  build kube-router "$(sources $from)" build_released $from github.com/cloudnativelabs/kube-router/v2/cmd/kube-router kube-router
 }
 
 for set in "${sets[@]}"; do "$set"; done

@@ -5,7 +5,7 @@ import type { MountNamespace } from "../namespace.ts";
 import { PROGRAM_PATH, program } from "../paths.ts";
 import type { ClusterPki } from "./pki.ts";
 import { type Service, startService } from "./service.ts";
-import { type Place, writeAuditSettings } from "./settings.ts";
+import { type Place, SERVICE_SUBNET, writeAuditSettings } from "./settings.ts";
 import { tool } from "./tools.ts";
 
 /** Runs a daemon in the node's namespaces with its log beside its settings. */
@@ -50,7 +50,7 @@ export function startApiServer(place: Place, pki: ClusterPki, launch: Launch, ku
     [
       tool("kube-apiserver"),
       "--etcd-servers=http://127.0.0.1:2379",
-      ...["--bind-address=0.0.0.0", "--secure-port=6443", `--advertise-address=${nodeAddress}`, "--service-cluster-ip-range=10.96.0.0/16"],
+      ...["--bind-address=0.0.0.0", "--secure-port=6443", `--advertise-address=${nodeAddress}`, `--service-cluster-ip-range=${SERVICE_SUBNET}`],
       ...["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true", "--enable-aggregator-routing=true"],
       file("client-ca-file", "ca.crt"),
       ...[file("tls-cert-file", "apiserver.crt"), file("tls-private-key-file", "apiserver.key")],

@@ -9,6 +9,7 @@ import { makeCgroupRoot } from "./cgroup-root.ts";
 import { type Launch, launcher, startApiServer, startEtcd, startManager, startScheduler } from "./control-plane.ts";
 import { runKubectl } from "./kubectl.ts";
 import { chooseNodeNetwork, joinNodeNetwork, type NodeNetwork } from "./network.ts";
+import { startKubeRouter } from "./network-policy.ts";
 import { writePauseImage } from "./pause-image.ts";
 import { type ClusterPki, makePki } from "./pki.ts";
 import type { Service } from "./service.ts";
@@ -51,6 +52,8 @@ export interface Kubernetes {
   importImage(archive: string): Promise<void>;
   /** Argument vector of `ctr` in the kubelet's namespace of containerd. */
   ctr(...args: string[]): string[];
+  /** From now on NetworkPolicies are enforced, by kube-router (go-tools.sh network-policy): until then nothing does. What it put into the node's packet filter stays when it ends. @throws TestbedError */
+  enforcePolicies(): Promise<Service>;
 }
 
 /** The node's namespaces and network, before anything runs in them. */
@@ -134,6 +137,7 @@ export async function startKubernetes(node: Node, registry: string | undefined):
     kubectl,
     importImage,
     ctr,
+    enforcePolicies: () => startKubeRouter(place, kubeconfig, launch),
   };
 }
 

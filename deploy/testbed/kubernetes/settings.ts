@@ -50,6 +50,9 @@ export const KERNEL_SETTINGS: Readonly<Record<string, string>> = {
   "/proc/sys/kernel/keys/root_maxbytes": "25000000",
 };
 
+/** Addresses of Services. */
+export const SERVICE_SUBNET = "10.96.0.0/16";
+
 /** Writes containerd's and the CNI's configuration. @returns the path of containerd's */
 export function writeRuntimeSettings(place: Place, sandboxImage: string): string {
   const cni = join(place.directory, "cni");

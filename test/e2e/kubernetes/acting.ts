@@ -66,19 +66,21 @@ export function rights(): readonly object[] {
 
 export class Acting {
   readonly #bed: ActingBed;
+  readonly #kubernetes: object;
   readonly #home = mkdtempSync(join(tmpdir(), "hullmark-acting-"));
   readonly access: ApiServerAccess;
   #actuator: Daemon | undefined;
 
-  private constructor(bed: ActingBed, access: ApiServerAccess) {
+  private constructor(bed: ActingBed, access: ApiServerAccess, kubernetes: object) {
     this.#bed = bed;
+    this.#kubernetes = kubernetes;
     this.access = access;
   }
 
-  /** With the actuator running. */
-  static async start(bed: ActingBed): Promise<Acting> {
+  /** With the actuator running. @param kubernetes settings of it besides those that it always has here */
+  static async start(bed: ActingBed, kubernetes: object = {}): Promise<Acting> {
     const files = mkdtempSync(join(tmpdir(), "hullmark-acting-access-"));
-    const acting = new Acting(bed, await serviceAccount(bed.cluster, files, "actuator", rights()));
+    const acting = new Acting(bed, await serviceAccount(bed.cluster, files, "actuator", rights()), kubernetes);
     await Promise.all([acting.#startActuator(), acting.#makeRoom()]);
     return acting;
   }
@@ -109,7 +111,7 @@ export class Acting {
       stringify({
         ...{ stateDirectory: join(this.#home, "state"), credentialDirectory, verifier: { address } },
         ...{
-          kubernetes: { namespace: "hullmark", halt: true, ...this.access },
+          kubernetes: { namespace: "hullmark", halt: true, ...this.access, ...this.#kubernetes },
           nodes: { allow: ["node-*"] },
           limits: { pauseSeconds: 5, hourlyPercent },
         },
@@ -195,7 +197,11 @@ export class Acting {
 
   /** Changes a file in a pod's container `web`. */
   write(pod: string): Promise<string> {
-    return new PodVictim(this.#bed.cluster, this.#bed.programs, pod).sh("echo x >> /etc/nginx/nginx.conf");
+    return this.victim(pod).sh("echo x >> /etc/nginx/nginx.conf");
+  }
+
+  victim(pod: string): PodVictim {
+    return new PodVictim(this.#bed.cluster, this.#bed.programs, pod);
   }
 
   logsOnFailure(): void {
@@ -205,12 +211,13 @@ export class Acting {
   }
 }
 
-/** On the node, where Services are reached. */
+/** @param inside the namespaces that it runs in; by default the node's, where Services are reached */
 export function steadyClient(
   { cluster }: ActingBed,
   url: string,
+  inside: (argv: readonly string[]) => readonly string[] = cluster.namespace.wrap,
 ): { readonly process: ChildProcess; readonly told: Promise<{ sent: number; failures: string[] }> } {
-  const [program = "", ...args] = cluster.namespace.wrap([process.execPath, join(REPOSITORY, "test/e2e/kubernetes/steady-client.ts"), url]);
+  const [program = "", ...args] = inside([process.execPath, join(REPOSITORY, "test/e2e/kubernetes/steady-client.ts"), url]);
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   return { process: child, told: text(child.stdout).then((json) => JSON.parse(json)) };
 }
