@@ -1,10 +1,13 @@
 /** A real Chromium, without a screen, that trusts one verifier's CA by the key of its certificate; and what axe-core finds wrong for people who cannot see or point. */
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import axe from "axe-core";
 import { type Browser, chromium, type Page } from "playwright-core";
 
 /** Where a person wants to look at the pages that a test has seen; empty: nowhere. */
 const SCREENSHOTS = process.env["HULLMARK_SCREENSHOTS"] ?? "";
+/** Tries, in some 20 s. */
+const VISITS = 14;
 
 export async function startChromium(): Promise<Browser> {
   return await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--disable-dev-shm-usage", "--disable-gpu"] });
@@ -17,8 +20,10 @@ export async function visit(page: Page, url: string): Promise<void> {
       await page.goto(url);
       return;
     } catch (error) {
-      if (attempt === 5 || !/ERR_NETWORK_CHANGED|chrome-error:|interrupted by another navigation/.test(String(error))) throw error;
+      if (attempt === VISITS || !/ERR_NETWORK_CHANGED|chrome-error:|interrupted by another navigation/.test(String(error))) throw error;
     }
+    // Interfaces change in bursts, with every pod of a cluster's suite that runs beside this.
+    await sleep(attempt * 200);
   }
 }
 
