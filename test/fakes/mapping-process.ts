@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { copyFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished } from "vitest";
 import { compile } from "../e2e/images/programs.ts";
 
@@ -29,6 +30,8 @@ export async function startMapping(folder: string) {
     async does(what: string): Promise<void> {
       child.stdin.write(`${what}\n`);
       expect((await lines.next()).value).toBe("done");
+      // It has said so, and still runs until it waits for the next: what is remembered of it until it runs is then read anew.
+      while (!/^\d+ \(.*\) S /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))) await sleep(1);
     },
   };
 }
