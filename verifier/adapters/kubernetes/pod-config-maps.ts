@@ -6,15 +6,13 @@ import type { ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { PodConfigMaps, PodContainer, PodRecord } from "../../ports/pod-view.ts";
-import { pause } from "./follow.ts";
+import { type Due, DueReads, MAX_RETRY_MS, MIN_RETRY_MS } from "./due-reads.ts";
 import { hasField, Managed } from "./managed-fields.ts";
 
 /** Between any two: at most ten a second. */
 const SPACING_MS = 100;
 /** Of one ConfigMap, however many containers begin with it. */
 const AGAIN_MS = 10_000;
-const MIN_RETRY_MS = 1_000;
-const MAX_RETRY_MS = 300_000;
 /** A container that starts over and over has a new id each time: of older ones nothing is known any more. */
 const MAX_RUNS = 4;
 /** Of one container; whoever has more in variables is not compared. */
@@ -44,16 +42,13 @@ interface User {
   characters: number;
 }
 
-interface Source {
+interface Source extends Due {
   readonly namespace: string;
   readonly name: string;
   /** All that use it. */
   readonly users: Set<User>;
   /** Those that it was not read for yet. */
   readonly waiting: Set<User>;
-  retryMs: number;
-  /** Unix milliseconds; 0: at once. */
-  dueMs: number;
 }
 
 export interface ConfigMapsOptions {
@@ -76,10 +71,17 @@ export class ConfigMaps {
   readonly #turns = new Map<string, number>();
   #readings = 0;
   #problem: string | undefined;
-  #wake: (() => void) | undefined;
+  readonly #reads: DueReads<Source>;
 
   constructor(options: ConfigMapsOptions) {
     this.#options = options;
+    this.#reads = new DueReads({
+      clock: options.clock,
+      next: () => this.#next(),
+      longestMs: ({ retryMs }) => Math.max(retryMs, AGAIN_MS),
+      read: (next) => this.#readFor(next),
+      failed: (next, error) => this.#failed(next, error),
+    });
   }
 
   /** How many could not be read yet, and what the API server said of the last; undefined: none. */
@@ -110,7 +112,7 @@ export class ConfigMaps {
       source.users.add(user);
       source.waiting.add(user);
     }
-    this.#wake?.();
+    this.#reads.wake();
     return user.known;
   }
 
@@ -121,37 +123,30 @@ export class ConfigMaps {
 
   /** Reads one after the other until the signal aborts. Never rejects: what goes wrong is told, and tried again later and later. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, onKnown, onProblem, onRead } = this.#options;
-    const wake = (): void => this.#wake?.();
-    signal.addEventListener("abort", wake);
-    while (!signal.aborted) {
-      const next = this.#next();
-      const waitMs = next ? next.dueMs - clock.nowMs() : undefined;
-      // A clock that was set back keeps nothing waiting.
-      if (!next || (waitMs !== undefined && waitMs > 0 && waitMs <= Math.max(next.retryMs, AGAIN_MS))) {
-        await this.#woken(waitMs);
-        continue;
-      }
-      const users = [...next.waiting];
-      if (this.#turns.size >= MAX_TURNS) this.#turns.clear();
-      this.#turns.set(next.namespace, ++this.#readings);
-      try {
-        const read = await this.#read(next);
-        onRead?.(read ? "read" : "absent");
-        for (const user of users) if (next.waiting.delete(user)) this.#keep(user, next.name, read);
-        [next.retryMs, next.dueMs] = [MIN_RETRY_MS, clock.nowMs() + AGAIN_MS];
-        onKnown(new Set(users.map(({ pod }) => pod.uid)));
-      } catch (error) {
-        if (signal.aborted) break;
-        onRead?.("failed");
-        this.#problem = error instanceof Error ? error.message : "it cannot be read";
-        onProblem(error);
-        next.retryMs = Math.min(2 * next.retryMs, MAX_RETRY_MS);
-        next.dueMs = clock.nowMs() + next.retryMs;
-      }
-      await pause(clock, SPACING_MS, signal);
-    }
-    signal.removeEventListener("abort", wake);
+    await this.#reads.run(signal);
+  }
+
+  async #readFor(next: Source): Promise<number> {
+    const { clock, onKnown, onRead } = this.#options;
+    const users = [...next.waiting];
+    if (this.#turns.size >= MAX_TURNS) this.#turns.clear();
+    this.#turns.set(next.namespace, ++this.#readings);
+    const read = await this.#read(next);
+    onRead?.(read ? "read" : "absent");
+    for (const user of users) if (next.waiting.delete(user)) this.#keep(user, next.name, read);
+    [next.retryMs, next.dueMs] = [MIN_RETRY_MS, clock.nowMs() + AGAIN_MS];
+    onKnown(new Set(users.map(({ pod }) => pod.uid)));
+    return SPACING_MS;
+  }
+
+  #failed(next: Source, error: unknown): number {
+    const { clock, onProblem, onRead } = this.#options;
+    onRead?.("failed");
+    this.#problem = error instanceof Error ? error.message : "it cannot be read";
+    onProblem(error);
+    next.retryMs = Math.min(2 * next.retryMs, MAX_RETRY_MS);
+    next.dueMs = clock.nowMs() + next.retryMs;
+    return SPACING_MS;
   }
 
   /** Of those that are waited for, the first that is due; of several one of the namespace that had its turn longest ago: one with pods of a thousand names keeps no other waiting. */
@@ -167,16 +162,6 @@ export class ConfigMaps {
       [first, least] = [each, its];
     }
     return first;
-  }
-
-  /** @param withinMs undefined: for as long as it takes */
-  async #woken(withinMs: number | undefined): Promise<void> {
-    let cancel = (): void => {};
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-      if (withinMs !== undefined) cancel = this.#options.clock.after(withinMs, resolve);
-    });
-    cancel();
   }
 
   /** @returns undefined: there is none */

@@ -6,7 +6,7 @@ import type { ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { PodRecord, PodTemplateNames, PodTemplateSource } from "../../ports/pod-view.ts";
-import { pause } from "./follow.ts";
+import { type Due, DueReads, MAX_RETRY_MS, MIN_RETRY_MS } from "./due-reads.ts";
 
 const Containers = z.array(z.object({ name: z.string() })).nullish();
 const Template = z.object({ spec: z.object({ containers: Containers, initContainers: Containers }) });
@@ -20,18 +20,11 @@ const PATHS: Readonly<Record<PodTemplateSource["kind"], readonly [group: string,
   ControllerRevision: ["apps", "controllerrevisions"],
   Job: ["batch", "jobs"],
 };
-/** After any failure, and of one template the first time; then each time twice as long. */
-const MIN_RETRY_MS = 1_000;
-const MAX_RETRY_MS = 300_000;
-
-interface Known {
+interface Known extends Due {
   readonly namespace: string;
   readonly source: PodTemplateSource;
   readonly pods: Set<string>;
   names: PodTemplateNames;
-  retryMs: number;
-  /** Unix milliseconds; 0: it was not asked for yet. */
-  dueMs: number;
 }
 
 export interface PodTemplatesOptions {
@@ -46,10 +39,17 @@ export class PodTemplates {
   readonly #options: PodTemplatesOptions;
   readonly #known = new Map<string, Known>();
   readonly #waiting = new Set<Known>();
-  #wake: (() => void) | undefined;
+  readonly #reads: DueReads<Known>;
 
   constructor(options: PodTemplatesOptions) {
     this.#options = options;
+    this.#reads = new DueReads({
+      clock: options.clock,
+      next: () => this.#next(),
+      longestMs: ({ retryMs }) => retryMs,
+      read: (next) => this.#readFor(next),
+      failed: (next, error) => this.#failed(next, error),
+    });
   }
 
   of({ namespace, template }: PodRecord): PodTemplateNames {
@@ -64,7 +64,7 @@ export class PodTemplates {
     this.#known.set(key, known);
     if (known.names !== "pending") return;
     this.#waiting.add(known);
-    this.#wake?.();
+    this.#reads.wake();
   }
 
   remove({ uid, namespace, template: source }: PodRecord): void {
@@ -82,30 +82,21 @@ export class PodTemplates {
    * and tried again later and later.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, onKnown, onProblem } = this.#options;
-    const wake = (): void => this.#wake?.();
-    signal.addEventListener("abort", wake);
-    while (!signal.aborted) {
-      const next = this.#next();
-      const waitMs = next ? next.dueMs - clock.nowMs() : undefined;
-      // A clock that was set back keeps nothing waiting.
-      if (!next || (waitMs !== undefined && waitMs > 0 && waitMs <= next.retryMs)) {
-        await this.#woken(waitMs);
-        continue;
-      }
-      try {
-        next.names = await this.#read(next);
-        this.#waiting.delete(next);
-        onKnown(new Set(next.pods));
-      } catch (error) {
-        if (signal.aborted) break;
-        onProblem(error);
-        next.dueMs = clock.nowMs() + next.retryMs;
-        await pause(clock, MIN_RETRY_MS, signal);
-        next.retryMs = Math.min(2 * next.retryMs, MAX_RETRY_MS);
-      }
-    }
-    signal.removeEventListener("abort", wake);
+    await this.#reads.run(signal);
+  }
+
+  async #readFor(next: Known): Promise<number> {
+    next.names = await this.#read(next);
+    this.#waiting.delete(next);
+    this.#options.onKnown(new Set(next.pods));
+    return 0;
+  }
+
+  #failed(next: Known, error: unknown): number {
+    this.#options.onProblem(error);
+    next.dueMs = this.#options.clock.nowMs() + next.retryMs;
+    next.retryMs = Math.min(2 * next.retryMs, MAX_RETRY_MS);
+    return MIN_RETRY_MS;
   }
 
   /** Of those that wait, the first that is due. */
@@ -116,16 +107,6 @@ export class PodTemplates {
       if (!first || each.dueMs < first.dueMs) first = each;
     }
     return first;
-  }
-
-  /** @param withinMs undefined: for as long as it takes */
-  async #woken(withinMs: number | undefined): Promise<void> {
-    let cancel = (): void => {};
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-      if (withinMs !== undefined) cancel = this.#options.clock.after(withinMs, resolve);
-    });
-    cancel();
   }
 
   /** @returns undefined: there is none, or it is of another owner by the same name */
