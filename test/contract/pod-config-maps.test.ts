@@ -3,6 +3,7 @@ import { ConfigMaps } from "@hullmark/verifier/adapters/kubernetes/pod-config-ma
 import { readPod } from "@hullmark/verifier/adapters/kubernetes/pod-object";
 import type { PodContainer, PodRecord } from "@hullmark/verifier/ports/pod-view";
 import { expect, test, vi } from "vitest";
+import { hurriedClock } from "../fakes/hurried-clock.ts";
 
 type Answer = { readonly status: number; readonly body: unknown } | Error;
 
@@ -33,26 +34,17 @@ function reading(...answers: readonly Answer[]) {
   const unread: unknown[] = [];
   const known: string[][] = [];
   const stop = new AbortController();
-  let nowMs = 1_000_000;
+  const clock = hurriedClock(1_000_000);
   const configMaps = new ConfigMaps({
     api: {
       async get(path: string) {
         const answer = answers[Math.min(asked.length, answers.length - 1)];
-        asked.push({ path, atMs: nowMs });
+        asked.push({ path, atMs: clock.nowMs() });
         if (answer instanceof Error || !answer) throw answer ?? new Error("none");
         return answer;
       },
     },
-    clock: {
-      nowMs: () => nowMs,
-      after: (delayMs: number, run: () => void) => {
-        const timer = setImmediate(() => {
-          nowMs += delayMs;
-          run();
-        });
-        return () => clearImmediate(timer);
-      },
-    },
+    clock,
     onProblem: (error) => {
       problems.push(String(error));
       setImmediate(() => unread.push(configMaps.unread));

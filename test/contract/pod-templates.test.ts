@@ -2,6 +2,7 @@
 import { readPod } from "@hullmark/verifier/adapters/kubernetes/pod-object";
 import { PodTemplates } from "@hullmark/verifier/adapters/kubernetes/pod-templates";
 import { expect, test, vi } from "vitest";
+import { hurriedClock } from "../fakes/hurried-clock.ts";
 
 const owner = (kind: string, name: string) => [{ kind, name, uid: `uid-${name}`, controller: true }];
 const record = (name: string, ownerReferences: readonly object[], labels: object = {}) =>
@@ -18,10 +19,9 @@ const replicaSet = { status: 200, body: { metadata: { uid: "uid-cart-5d8f" }, sp
 function reading(answers: Readonly<Record<string, readonly ({ status: number; body: unknown } | Error)[]>>) {
   const asked: string[] = [];
   const problems: string[] = [];
-  const pausesMs: number[] = [];
   const known: string[][] = [];
   const stop = new AbortController();
-  let nowMs = 0;
+  const clock = hurriedClock(0);
   const templates = new PodTemplates({
     api: {
       async get(path: string) {
@@ -32,17 +32,7 @@ function reading(answers: Readonly<Record<string, readonly ({ status: number; bo
         return answer;
       },
     },
-    clock: {
-      nowMs: () => nowMs,
-      after: (delayMs: number, run: () => void) => {
-        const timer = setImmediate(() => {
-          pausesMs.push(delayMs);
-          nowMs += delayMs;
-          run();
-        });
-        return () => clearImmediate(timer);
-      },
-    },
+    clock,
     onProblem: (error) => problems.push(String(error)),
     onKnown: (uids) => known.push([...uids].sort()),
   });
@@ -51,7 +41,7 @@ function reading(answers: Readonly<Record<string, readonly ({ status: number; bo
     stop.abort();
     await running;
   };
-  return { templates, asked, problems, pausesMs, known, end };
+  return { templates, asked, problems, pausesMs: clock.pausesMs, known, end };
 }
 
 test("one is read once for all its pods, and told to those that waited", async () => {
