@@ -29,7 +29,7 @@ const SETTLE_MS = 600_000;
 /** Of two processors. */
 const TOGETHER = 4;
 /** A kubelet takes 110 pods. Each has two containers for the limits, which allow as many actions in an hour. */
-const MAX_PODS = 86;
+const MAX_PODS = 78;
 
 async function inParallel(names: readonly string[], work: (name: string) => Promise<unknown>): Promise<void> {
   const left = [...names];
