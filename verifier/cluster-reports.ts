@@ -33,6 +33,8 @@ export function reporting(api: ApiServer, { kubernetes }: VerifierConfig, servic
   const stop = new AbortController();
   /** Namespace (empty: the nodes) → digest of what stands there; empty: something of an earlier start. */
   let standing: Map<string, string> | undefined;
+  /** Namespaces whose report is not as it should be, in the order in which they are written. */
+  const waiting = new Set<string>();
 
   const round = async (): Promise<void> => {
     if (!news.take()) return;
@@ -40,10 +42,13 @@ export function reporting(api: ApiServer, { kubernetes }: VerifierConfig, servic
       const reports = reportsOf(await allWorkloads(store, { verdicts: [], nodeId: "" }), services.nodes());
       standing ??= new Map([...(await reportedNamespaces(api, targets))].map((namespace) => [namespace, ""]));
       const changes = changesOf(reports, standing, services.policy());
-      if (changes.length > MAX_WRITES) news.again();
-      const owner = changes.length > 0 ? await reportOwner(api, targets) : "";
-      for (const { namespace, report, digest } of changes.slice(0, MAX_WRITES)) {
+      const turn = queued(waiting, changes);
+      if (changes.size > turn.length) news.again();
+      const owner = turn.length > 0 ? await reportOwner(api, targets) : "";
+      for (const { namespace, report, digest } of turn) {
         if (stop.signal.aborted) return;
+        // What is refused, or has changed again, comes after all others: nobody's namespace keeps another's report from being written.
+        waiting.delete(namespace);
         if (report) await writeReport(api, targets, owner, report, services.policy());
         else await deleteReport(api, targets, namespace === "" ? undefined : namespace);
         if (report) standing.set(namespace, digest);
@@ -76,13 +81,22 @@ interface Change {
   readonly digest: string;
 }
 
-function changesOf(reports: ReadonlyMap<string, Report>, standing: ReadonlyMap<string, string>, policy: string): readonly Change[] {
+/** Brings the queue up to date. @returns those whose turn it is */
+function queued(waiting: Set<string>, changes: ReadonlyMap<string, Change>): readonly Change[] {
+  for (const namespace of waiting) if (!changes.has(namespace)) waiting.delete(namespace);
+  for (const namespace of changes.keys()) waiting.add(namespace);
+  return [...waiting].slice(0, MAX_WRITES).flatMap((namespace) => changes.get(namespace) ?? []);
+}
+
+/** @returns by namespace */
+function changesOf(reports: ReadonlyMap<string, Report>, standing: ReadonlyMap<string, string>, policy: string): ReadonlyMap<string, Change> {
   const changed = [...reports].flatMap(([namespace, report]): Change[] => {
     const digest = hash("sha256", JSON.stringify([policy, report]));
     return standing.get(namespace) === digest ? [] : [{ namespace, report, digest }];
   });
   const gone = [...standing.keys()].filter((namespace) => !reports.has(namespace));
-  return [...changed, ...gone.map((namespace): Change => ({ namespace, report: undefined, digest: "" }))];
+  const all = [...changed, ...gone.map((namespace): Change => ({ namespace, report: undefined, digest: "" }))];
+  return new Map(all.map((change) => [change.namespace, change]));
 }
 
 /** Whether a verdict has changed: rows come again for their times alone. */
