@@ -5,13 +5,15 @@
  *
  * Accepted: the engine's own event of the first thing that it does for the action (by its own clock), or a watch of pods that shows the evicted one with its end.
  * Recovered: the event of the new container's start, or a watch that shows the next pod ready. Beside it, what the runtime takes by itself: `docker restart -t 0`, and from
- * a pod's deletion by hand to the next one that is ready. One action at a time, so that none waits for another.
+ * a pod's deletion by hand to the next one that is ready; and where the time until it is accepted goes, of the slowest one by one. One action at a time, so that none waits for another.
  */
 import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { run } from "../deploy/testbed/run.ts";
 import { type ActedOn, actedOnDocker, actedOnPods, type Watched } from "./support/acted-on.ts";
+import { type Accepted, type Stretches, stretchesOf, wordsOf } from "./support/action-steps.ts";
 import { type ContainerHost, pathOf, startContainerHost } from "./support/container-host.ts";
 import { percentile } from "./support/process-usage.ts";
 
@@ -69,7 +71,7 @@ async function seen(watched: Watched): Promise<Times> {
 
 async function measure(host: ContainerHost, on: ActedOn): Promise<void> {
   const lastMs = new Map<string, number>();
-  const accepted: number[] = [];
+  const all: Accepted[] = [];
   const recovered: number[] = [];
   for (let i = 0; i < actions; i++) {
     const victim = on.victims[i % on.victims.length] ?? "";
@@ -77,17 +79,19 @@ async function measure(host: ContainerHost, on: ActedOn): Promise<void> {
     const { container, watched } = await on.follow(victim);
     const writtenMs = await write(host, container, pathOf(i));
     const times = await seen(watched);
-    accepted.push(times.acceptedMs - writtenMs);
+    all.push({ container: host.told(container), writtenMs, acceptedMs: times.acceptedMs });
     recovered.push(times.recoveredMs - writtenMs);
     lastMs.set(victim, Date.now());
     await sleep(100);
   }
   const own: number[] = [];
   for (let i = 0; i < baselines; i++) own.push(await on.baseline(i, seen));
-  report(accepted, recovered, own);
+  const accepted = all.map(({ writtenMs, acceptedMs }) => acceptedMs - writtenMs);
+  const stretches = await stretchesOf(all, host.channel, join(host.bed.directory, "actuator.log"));
+  report(accepted, stretches, recovered, own);
 }
 
-function report(accepted: readonly number[], recovered: readonly number[], own: readonly number[]): void {
+function report(accepted: readonly number[], stretches: readonly Stretches[], recovered: readonly number[], own: readonly number[]): void {
   const words = (of: readonly number[]): string => {
     const at = (share: number): string => percentile([...of], share).toFixed(0);
     return `p50 ${at(0.5)} ms, p90 ${at(0.9)} ms, p99 ${at(0.99)} ms, slowest ${at(1)} ms`;
@@ -95,10 +99,11 @@ function report(accepted: readonly number[], recovered: readonly number[], own: 
   console.log(
     `write → action accepted by the ${values.pods ? "API server" : "engine"}, ${accepted.length} writes: ${words(accepted)} (target: p99 < ${TARGET_P99_MS} ms)`,
   );
+  console.log(wordsOf(stretches));
   console.log(`write → the next one ${values.pods ? "ready" : "started"}: ${words(recovered)}`);
   console.log(`the same by hand (${values.pods ? "pod deleted → next one ready" : "docker restart -t 0 → started"}), ${own.length}: ${words(own)}`);
   console.log(`recovery, p50: ${(percentile([...recovered], 0.5) / percentile([...own], 0.5)).toFixed(2)} × by hand`);
-  if (values.json) writeFileSync(values.json, `${JSON.stringify({ bench: "response", pods: values.pods, accepted, recovered, own })}\n`);
+  if (values.json) writeFileSync(values.json, `${JSON.stringify({ bench: "response", pods: values.pods, accepted, stretches, recovered, own })}\n`);
 }
 
 const host = await startContainerHost("bench-response", policy(values.pods ? "evict" : "recreate"), values.pods ? "kubernetes" : "docker", true);

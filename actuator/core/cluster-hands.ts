@@ -56,8 +56,8 @@ export class ClusterHands implements Hands {
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { cluster, limits, ownNamespace } = this.#services;
-    const pod = intent.pod && (await cluster.find(intent.pod));
-    const facts = { pods: await cluster.countPods(), ledger, nowMs };
+    const [pod, pods] = await Promise.all([intent.pod && cluster.find(intent.pod), cluster.countPods()]);
+    const facts = { pods, ledger, nowMs };
     if (ISOLATING.has(intent.kind)) return await this.#isolation.look(intent, pod, facts.pods, ledger, nowMs);
     const name = intent.pod && pod ? podService(intent.pod, pod) : "";
     const before = { name, restartPolicy: NO_RESTART };
@@ -142,9 +142,11 @@ export class ClusterHands implements Hands {
     // It may have waited for minutes: what was found when it was taken is to be so still.
     const refusal = unfit({ pod, containerId: entry.containerId, owners: entry.owners ?? [] }, found, limits, ownNamespace);
     if (refusal) return { outcome: Outcome.REFUSED, reason: refusal, detail: "", newContainerId: "" };
-    await this.#tell(entry, pod, "Evicting", "is evicted, since it drifted", nowMs);
+    // Beside the eviction, which does not wait for an Event; whoever is killed before it is asked for tells again.
+    const told = this.#tell(entry, pod, "Evicting", "is evicted, since it drifted", nowMs);
     passing("evicting");
     const eviction = await cluster.evict(pod).catch(refusedByServer);
+    await told;
     passing("evicted");
     if (eviction instanceof EngineError) return failed("engine", eviction.message);
     if (eviction.outcome !== "budget") return eviction.outcome === "gone" ? DONE : { waitsFor: "terminating", detail: "" };

@@ -5,6 +5,7 @@ import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { postableAlerts } from "@hullmark/verifier/adapters/alert-http/index";
+import { MAX_WAL_BYTES } from "@hullmark/verifier/adapters/sqlite/database";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { MIGRATIONS } from "@hullmark/verifier/adapters/sqlite/migrations";
 import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/index";
@@ -451,6 +452,25 @@ describe("sqlite file", () => {
     const opened = await openSqliteStore(join(directory, "v.db"));
     await opened.store.commit({ commits: [{ nodes: [node("n1")] }], log: undefined });
     for (const name of ["v.db", "v.db-wal", "v.db-shm"]) expect(statSync(join(directory, name)).mode & 0o777, name).toBe(0o600);
+    await opened.close();
+  });
+
+  test("once what had grown is moved into it, the write-ahead log is no longer than it may be: nothing is moved again at each commit", {
+    timeout: 180_000,
+  }, async () => {
+    const path = join(directory, "v.db");
+    const opened = await openSqliteStore(path);
+    const logBytes = (): number => statSync(`${path}-wal`).size;
+    const body = Buffer.alloc(2 * MAX_WAL_BYTES);
+    await opened.store.commit({ commits: [{ nodes: [node("n1")], evidence: evidence("n1", 1n, { node: body }) }], log: undefined });
+    expect(logBytes()).toBeGreaterThan(MAX_WAL_BYTES);
+    let nodes = 1;
+    const committed = async (): Promise<number> => {
+      await opened.store.commit({ commits: [{ nodes: [node(`n${++nodes}`)] }], log: undefined });
+      return logBytes();
+    };
+    await expect.poll(committed, { timeout: 120_000, interval: 200 }).toBeLessThanOrEqual(MAX_WAL_BYTES);
+    expect(await opened.store.readMemory("n1")).toMatchObject({ node: body });
     await opened.close();
   });
 

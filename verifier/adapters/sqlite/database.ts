@@ -4,6 +4,9 @@ import Database from "better-sqlite3";
 import { StoreError } from "../../ports/store.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
+/** Moved into the database where it has grown beyond this. */
+export const MAX_WAL_BYTES = 8 * 1024 * 1024;
+
 export type Connection = Database.Database;
 export type Statement = Database.Statement;
 
@@ -21,6 +24,8 @@ export function openForWriting(path: string): Connection {
     connection.pragma("busy_timeout = 5000");
     // Checkpoints run when there is time for them (Writer), not inside somebody's commit.
     connection.pragma("wal_autocheckpoint = 0");
+    // Without a limit the file stays as large as it ever was, and its size says no more how much of it is to be moved.
+    connection.pragma(`journal_size_limit = ${MAX_WAL_BYTES}`);
     migrate(connection);
     return connection;
   } catch (error) {

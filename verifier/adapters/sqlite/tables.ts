@@ -8,7 +8,7 @@ import type { AlertCommit } from "../../ports/outbox.ts";
 import type { ReferenceKey } from "../../ports/reference-store.ts";
 import { type StoreBatch, type StoreCommit, StoreError } from "../../ports/store.ts";
 import { ActionTable } from "./action-table.ts";
-import { type Connection, reasonOf } from "./database.ts";
+import { type Connection, MAX_WAL_BYTES, reasonOf } from "./database.ts";
 import { EvidenceTable } from "./evidence-table.ts";
 import { FleetTable } from "./fleet-table.ts";
 import { LogTable } from "./log-table.ts";
@@ -52,8 +52,6 @@ export class Reads {
     this.actions = new ActionTable(connection);
   }
 }
-
-const CHECKPOINT_WAL_BYTES = 8 * 1024 * 1024;
 
 export class Writes extends Reads {
   readonly #connection: Connection;
@@ -107,7 +105,7 @@ export class Writes extends Reads {
 
   /** Moves the write-ahead log into the database where it has grown. Never waits for readers. */
   checkpoint(): void {
-    if ((statSync(this.#walPath, { throwIfNoEntry: false })?.size ?? 0) > CHECKPOINT_WAL_BYTES) this.#connection.pragma("wal_checkpoint(PASSIVE)");
+    if ((statSync(this.#walPath, { throwIfNoEntry: false })?.size ?? 0) > MAX_WAL_BYTES) this.#connection.pragma("wal_checkpoint(PASSIVE)");
   }
 
   #commitOne(commit: StoreCommit, index: number): void {

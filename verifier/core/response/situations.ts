@@ -83,8 +83,11 @@ export class Situations {
   async decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
     if (containerId === "") return await this.#decideNode(nodeId, own);
     const { store, policy, node, nowMs, cluster, pod } = this.#services;
-    this.#containers ??= Object.values((await store.countResults()).byVerdict).reduce((sum, n) => sum + n, 0);
-    const [workloads, drifts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId)]);
+    const [containers, workloads, drifts] = await Promise.all([
+      this.#countContainers(),
+      store.findWorkloads(containerId, 8),
+      this.#openDrifts(nodeId, containerId),
+    ]);
     if (!drifts) return { act: false, why: "too-many-drifts" };
     const untrusted = policy().mode !== "observe" && drifts.some((drift) => causeOf(drift) === "untrusted");
     const rollback = untrusted ? await this.#services.rollback(nodeId, containerId) : NO_ROLLBACK;
@@ -107,7 +110,7 @@ export class Situations {
         paused: this.#paused(),
         pod: workload && pod(workload),
         actuator: (ofPod) => this.#streams.has(ofPod ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),
-        containers: this.#containers,
+        containers,
         nowMs: nowMs(),
       },
       own,
@@ -192,6 +195,11 @@ export class Situations {
       if (drifts?.some((drift) => causeOf(drift) === "untrusted")) nodes.add(nodeId);
     }
     return nodes.size;
+  }
+
+  async #countContainers(): Promise<number> {
+    this.#containers ??= Object.values((await this.#services.store.countResults()).byVerdict).reduce((sum, n) => sum + n, 0);
+    return this.#containers;
   }
 
   async #openDrifts(nodeId: string, containerId: string): Promise<DriftRow[] | undefined> {
