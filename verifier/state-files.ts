@@ -13,7 +13,8 @@ import type { KeyToken } from "./ports/signing-key.ts";
 
 const DAY_MS = 86_400_000;
 const ADMIN_CERTIFICATE_MS = 365 * DAY_MS;
-const RENEW_BEFORE_MS = 30 * DAY_MS;
+/** Long before people are told that it ends (HullmarkCertificateExpires: thirty days). */
+const RENEW_BEFORE_MS = 60 * DAY_MS;
 const SERVER_CERTIFICATE_MS = 397 * DAY_MS;
 
 export interface KeyAndChain {
@@ -50,6 +51,11 @@ export function intentKeys({ stateDirectory, verifierId, region }: VerifierConfi
   return LogKeys.open(join(stateDirectory, "intent.key"), `hullmark/${region}/${verifierId}/intents`, token && { token, as: "intent" });
 }
 
+/** Whether what the verifier certified for itself is to be made anew. What ends with its root is not: it would end no later (docs/keys.md#ca). @param notAfterMs its end */
+export function isCertificateDue(notAfterMs: number, rootPem: string, nowMs: number): boolean {
+  return notAfterMs - nowMs <= RENEW_BEFORE_MS && notAfterMs < Date.parse(new X509Certificate(rootPem).validTo);
+}
+
 /** A fresh key and certificate for the listeners: neither outlives the process. */
 export async function serverCertificate(authority: CertificateAuthority, names: readonly string[]): Promise<KeyAndChain> {
   const { privateKey, publicKey } = newKey();
@@ -71,7 +77,8 @@ export type PublishedRole = PeopleRole | "actuator";
 
 /**
  * Writes STATE/admin: certificate and key of an operator with the role admin, and the command's configuration (each time, ports may change); and the like for other roles,
- * without configuration. Certificates are made anew in the last month of their year, and when the CA is another one or the name was revoked.
+ * without configuration. Certificates are made anew in the last two months of their year, and when the CA is another one or the name was revoked.
+ * @returns whether any was
  */
 export async function writeAdminFiles(
   config: VerifierConfig,
@@ -79,19 +86,22 @@ export async function writeAdminFiles(
   people: Pick<People, "counts" | "issueOwn">,
   { mainPort, httpPort, logVerifierKeys }: AdminFiles,
   nowMs: number,
-): Promise<void> {
+): Promise<boolean> {
+  let anew = false;
   for (const role of peopleRoles(config)) {
     const write = writerIn(join(config.stateDirectory, role));
     write("ca.crt", authority.trustedPem);
     write("log.pub", logVerifierKeys);
-    await writeCredential(join(config.stateDirectory, role), authority, nowMs, {
+    const made = await writeCredential(join(config.stateDirectory, role), authority, nowMs, {
       counts: ({ raw }) => people.counts(role, { certificateSha256: hash("sha256", raw) }),
       issue: (publicKey) => people.issueOwn({ name: role, role, publicKey, lifetimeMs: ADMIN_CERTIFICATE_MS }),
     });
+    anew ||= made;
   }
   const name = config.advertisedNames[0] ?? "localhost";
   const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `${hostOf(config.listen.http, name)}:${httpPort}`);
   writerIn(join(config.stateDirectory, "admin"))("config.yaml", text);
+  return anew;
 }
 
 /** Whose credentials the cluster is handed. */
@@ -107,21 +117,21 @@ function peopleRoles({ kubernetes }: VerifierConfig): readonly PeopleRole[] {
 /**
  * Writes STATE/actuator where the cluster's actuator is to have its credentials from the cluster: the same files as `hullmark node actuator` writes, made anew as those of people,
  * and where the cluster's name is another one.
- * @throws SignerError
+ * @returns whether its certificate was @throws SignerError
  */
 export async function writeActuatorFiles(
   config: VerifierConfig,
   authority: CertificateAuthority,
   intents: Pick<LogKeys, "signing">,
   nowMs: number,
-): Promise<void> {
+): Promise<boolean> {
   const { kubernetes, stateDirectory, region } = config;
-  if (kubernetes?.publish?.actuatorSecret === undefined) return;
+  if (kubernetes?.publish?.actuatorSecret === undefined) return false;
   const directory = join(stateDirectory, "actuator");
   const write = writerIn(directory);
   write("ca.crt", authority.trustedPem);
   write("intent.pub", intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "pem" })).join(""));
-  await writeCredential(directory, authority, nowMs, {
+  return await writeCredential(directory, authority, nowMs, {
     counts: ({ subjectAltName }) => subjectAltName === `URI:${clusterActuatorUri(region, kubernetes.cluster)}`,
     issue: (spki) => authority.issueClusterActuator(kubernetes.cluster, spki, ADMIN_CERTIFICATE_MS),
   });
@@ -132,18 +142,20 @@ function writerIn(directory: string): (name: string, content: string | Buffer) =
   return (name, content) => replaceFile(join(directory, name), content);
 }
 
+/** @returns whether it was made anew */
 async function writeCredential(
   directory: string,
   { rootPem }: CertificateAuthority,
   nowMs: number,
   { counts, issue }: { readonly counts: (certificate: X509Certificate) => boolean; readonly issue: (spki: Uint8Array) => Promise<IssuedCertificate> },
-): Promise<void> {
-  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, counts)) return;
+): Promise<boolean> {
+  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, counts)) return false;
   const write = writerIn(directory);
   const { privateKey, publicKey } = newKey();
   const { chain } = await issue(spkiOf(publicKey));
   write("client.key", pkcs8Pem(privateKey));
   write("client.crt", chain.map(certificatePem).join(""));
+  return true;
 }
 
 /** The same folder for whoever reaches the listeners' ports on their own machine, as `kubectl port-forward` brings them; the actuator's as it is. After {@link writeAdminFiles}. */
@@ -165,7 +177,7 @@ function commandConfig(region: string, address: string, http: string): string {
   return stringify({ currentContext: region, contexts: { [region]: context } });
 }
 
-/** Whether a certificate (PEM) counts, is of this CA and this key, and has more than a month to live. A crash between the two files leaves a new key beside an old one. */
+/** Whether a certificate (PEM) counts, is of this CA and this key, and is not due. A crash between the two files leaves a new key beside an old one. */
 function isGood(file: string, keyFile: string, rootPem: string, nowMs: number, counts: (certificate: X509Certificate) => boolean): boolean {
   try {
     const [certificate, root] = [new X509Certificate(readFileSync(file)), new X509Certificate(rootPem)];
@@ -174,7 +186,7 @@ function isGood(file: string, keyFile: string, rootPem: string, nowMs: number, c
       counts(certificate) &&
       ofCa &&
       certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile))) &&
-      certificate.validToDate.getTime() - nowMs > RENEW_BEFORE_MS
+      !isCertificateDue(certificate.validToDate.getTime(), rootPem, nowMs)
     );
   } catch {
     return false; // not there, or damaged: made anew

@@ -92,6 +92,7 @@ import {
   type AdminFiles,
   acceptedHistory,
   intentKeys,
+  isCertificateDue,
   logKeys,
   makeStateDirectory,
   publishedFiles,
@@ -310,12 +311,19 @@ async function start(
         await filesChanged().catch((error: unknown) => logger.error({ err: error }, "a certificate that was revoked could not be made anew"));
     },
   });
-  const writeFiles = async () => {
-    await writeAdminFiles(config, authority, people, addresses(), nowMs());
-    await writeActuatorFiles(config, authority, intents, nowMs());
+  let written: Promise<unknown> = Promise.resolve();
+  /** One after the other: of two at a time one's key could lie beside the other's certificate. @returns whether a certificate was made anew */
+  const writeFiles = async (): Promise<boolean> => {
+    const write = async (): Promise<boolean> => {
+      const ofPeople = await writeAdminFiles(config, authority, people, addresses(), nowMs());
+      return (await writeActuatorFiles(config, authority, intents, nowMs())) || ofPeople;
+    };
+    const mine = written.then(write, write);
+    written = mine;
+    return await mine;
   };
   const ownKeys = [
-    caKey(authority, caChanged),
+    caKey(authority, certifyAnew),
     noteKey("log", signers, filesChanged),
     earKey(ear),
     nonceKey(regionKeyFile, nonces, token),
@@ -476,6 +484,7 @@ async function start(
             ...(config.dashboard && dashboardPort !== undefined ? [[config.dashboard.listen, dashboardPort] as const] : []),
           ]),
         rotateEarKeys: () => ear.rotate(),
+        renewCertificates,
         response: () => response.tick(),
         exceptions: () => exceptions.tick(),
         drills: () => drills.tick(),
@@ -549,8 +558,16 @@ async function start(
     };
   }
 
-  /** Agents learn the roots with their next certificate; everybody else by what is written here. */
-  async function caChanged(): Promise<void> {
+  /** Nobody who runs a verifier for years need start it for that. */
+  async function renewCertificates(): Promise<void> {
+    if (isCertificateDue(certificate.notAfterMs, authority.rootPem, nowMs())) {
+      await certifyAnew();
+      logger.info("the certificate of the listeners was made anew");
+    } else if (await writeFiles()) publishAnew();
+  }
+
+  /** What shows certificates, or pins the CA's. Agents learn the roots with their next certificate; everybody else by what is written here. */
+  async function certifyAnew(): Promise<void> {
     certificate = await serverCertificate(authority, config.advertisedNames);
     for (const [name, endsMs] of Object.entries(certificateEnds())) meter.series.certificateExpiry.set({ certificate: name }, endsMs / 1000);
     server.changeTls(tls());

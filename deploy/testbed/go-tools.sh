@@ -4,8 +4,9 @@
 #
 #   deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops] [network-policy]    without an argument: the first two
 #
-#   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
-#                signer and verifier of test/interop-notary (notary), crane and oras: about 7 minutes on two free cores
+#   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), notation-go's
+#                signer and verifier of test/interop-notary (notary), Grafana's schema of dashboards (dashboards), crane and
+#                oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
 #                OpenReports, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
 #   gitops       Flux's source-controller and kustomize-controller, Argo CD, and the kinds of both: for npm run gitops alone
@@ -124,6 +125,7 @@ peers() {
   # The small ones first: their tests need not wait for cosign.
   build logcheck "$(sources test/interop-go)" build_folder test/interop-go logcheck
   build notary "$(sources test/interop-notary)" build_folder test/interop-notary notary
+  build dashboards "$(sources test/interop-grafana)" build_folder test/interop-grafana dashboards
   build crane "github.com/google/go-containerregistry $crane" install github.com/google/go-containerregistry/cmd/crane@$crane crane
   build oras "oras.land/oras $oras" install oras.land/oras/cmd/oras@$oras oras
   build cosign-v2 "github.com/sigstore/cosign/v2 $cosign_v2" install github.com/sigstore/cosign/v2/cmd/cosign@$cosign_v2 cosign-v2

@@ -8,7 +8,7 @@ import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
 import type { Credential, People } from "@hullmark/verifier/core/people/people";
-import { intentKeys, publishedFiles, publishedRoles, writeActuatorFiles, writeAdminFiles } from "@hullmark/verifier/state-files";
+import { intentKeys, isCertificateDue, publishedFiles, publishedRoles, writeActuatorFiles, writeAdminFiles } from "@hullmark/verifier/state-files";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 
@@ -32,7 +32,7 @@ async function start(nowMs: number, counts: (name: string, shown: Credential) =>
   await writeAdminFiles(of, ca, people, ADDRESSES, nowMs);
 }
 
-test("it is the same at the next start, and another in its last month", async () => {
+test("it is the same at the next start, and another in its last two months", async () => {
   const nowMs = Date.now();
   await start(nowMs);
   const first = certificate();
@@ -41,6 +41,20 @@ test("it is the same at the next start, and another in its last month", async ()
   await start(nowMs + 340 * DAY_MS);
   expect(certificate()).not.toBe(first);
   expect(new X509Certificate(certificate()).validToDate.getTime()).toBeGreaterThan(nowMs + 700 * DAY_MS);
+});
+
+test("one that ends with its root is not made anew over and over: nothing that this root certifies ends later", async () => {
+  const nowMs = Date.now();
+  const { rootPem } = await open(nowMs);
+  const rootEndsMs = new X509Certificate(rootPem).validToDate.getTime();
+  expect([59, 61].map((days) => isCertificateDue(nowMs + days * DAY_MS, rootPem, nowMs))).toEqual([true, false]);
+  const lateMs = rootEndsMs - 10 * DAY_MS;
+  expect(isCertificateDue(rootEndsMs - DAY_MS, rootPem, lateMs)).toBe(true);
+  expect(isCertificateDue(rootEndsMs, rootPem, lateMs)).toBe(false);
+  await start(lateMs);
+  const last = certificate();
+  await start(lateMs + DAY_MS);
+  expect(certificate()).toBe(last);
 });
 
 test("it is made anew where its key is another one, as after a crash between the two files", async () => {

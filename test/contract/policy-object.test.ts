@@ -107,6 +107,27 @@ test("one under which the agent of the chart is drift is in force, and warned of
   expect(patched[1]?.body.status.conditions[0]).toMatchObject({ status: "True", reason: "Good", message: "" });
 });
 
+test("what its status says already is not written again, and since when it is in force outlives what else is said", async () => {
+  const said = { type: "InForce", status: "True", reason: "Good", message: "", lastTransitionTime: "1969-12-31T00:00:00Z" };
+  const known = (generation: number, spec: object, condition: object) => ({ ...object(generation, spec), status: { conditions: [condition] } });
+  await follow([list(known(1, heartbeat("5s"), { ...said, observedGeneration: 1 }))], [[]]);
+  expect(written()).toEqual(heartbeat("5s"));
+  expect(patched).toEqual([]);
+  stop = new AbortController();
+  await follow(
+    [list(known(2, heartbeat("6s"), { ...said, observedGeneration: 1 })), list(known(3, heartbeat("6 parsecs"), { ...said, observedGeneration: 2 }))],
+    [[], []],
+  );
+  expect(patched.map(({ body }) => body.status.conditions[0])).toMatchObject([
+    { status: "True", observedGeneration: 2, lastTransitionTime: said.lastTransitionTime },
+    { status: "False", observedGeneration: 3, lastTransitionTime: "1970-01-01T00:00:00Z" },
+  ]);
+  // Whoever may write statuses may write anything.
+  stop = new AbortController();
+  await follow([list(known(4, heartbeat("7s"), { nonsense: 1 }))], [[]]);
+  expect(written()).toEqual(heartbeat("7s"));
+});
+
 test("a key file of the verifier's cannot be named", async () => {
   await follow([list(object(1, { authorities: [{ name: "a", keyFile: "/etc/passwd" }] }))], [[]]);
   expect(existsSync(file)).toBe(false);

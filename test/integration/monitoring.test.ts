@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { prometheusMeter } from "@hullmark/verifier/adapters/prometheus/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { tool } from "../../deploy/testbed/kubernetes/tools.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { Scrape } from "../fakes/scrape.ts";
 
@@ -112,6 +113,19 @@ describe("every expression of rules and dashboard", () => {
     const more = ["hullmark_alert_outbox_oldest_timestamp_seconds", "hullmark_agent_spooled_evidence"];
     expect([...new Set(ours)].filter((name) => !used.has(name)).sort()).toEqual([...elsewhere, ...more].sort());
   });
+});
+
+test("the dashboard is one by the schema that Grafana publishes, to its last option", async () => {
+  await run([tool("dashboards"), join(MONITORING, "dashboard.json")]);
+  const refused = async (wrong: string, right: string) => {
+    const broken = read("dashboard.json").replaceAll(right, wrong);
+    expect(broken).not.toBe(read("dashboard.json"));
+    writeFileSync(join(directory, "broken.json"), broken);
+    await expect(run([tool("dashboards"), join(directory, "broken.json")]), wrong).rejects.toThrow(/panels\[\d+\]/);
+  };
+  await refused('"graphMod": "area"', '"graphMode": "area"');
+  await refused('"expression":', '"expr":');
+  await refused('"w": "6"', '"w": 6');
 });
 
 test("dashboard panels have their own ids and places", () => {

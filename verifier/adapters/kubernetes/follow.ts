@@ -65,6 +65,16 @@ export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<vo
   });
 }
 
+/** What the status of one of Hullmark's objects says of it now. */
+export const SaidCondition = z.object({
+  status: z.string(),
+  reason: z.string(),
+  message: z.string(),
+  observedGeneration: z.int().optional(),
+  lastTransitionTime: z.string().optional(),
+});
+export type SaidCondition = z.infer<typeof SaidCondition>;
+
 export interface InForce {
   readonly status: "True" | "False";
   readonly reason: string;
@@ -84,9 +94,21 @@ export function inForce(
     : { status: "True", reason, message: message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration };
 }
 
-/** Writes the condition `InForce` as an object's status. @returns the API server's status code @throws the system's error */
-export async function writeInForce(api: Pick<ApiServer, "patch">, path: string, condition: InForce, nowMs: number): Promise<number> {
-  const lastTransitionTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
+/**
+ * Writes the condition `InForce` as an object's status, unless it says so already. Since when it is as it is, is that of its status, whatever else is said of it.
+ * @returns the API server's status code; undefined: nothing was written @throws the system's error
+ */
+export async function writeInForce(
+  api: Pick<ApiServer, "patch">,
+  path: string,
+  condition: InForce,
+  said: SaidCondition | undefined,
+  nowMs: number,
+): Promise<number | undefined> {
+  const same = (["status", "reason", "message", "observedGeneration"] as const).every((field) => said?.[field] === condition[field]);
+  if (same) return undefined;
+  const since = said?.status === condition.status ? said.lastTransitionTime : undefined;
+  const lastTransitionTime = since ?? new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
   const body = { status: { conditions: [{ type: "InForce", ...condition, lastTransitionTime }] } };
   return (await api.patch(path, body, "application/merge-patch+json")).status;
 }

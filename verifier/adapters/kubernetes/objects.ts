@@ -2,7 +2,7 @@
 
 import type { ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
-import { follow, type InForce, type Surroundings, writeInForce } from "./follow.ts";
+import { follow, type InForce, SaidCondition, type Surroundings, writeInForce } from "./follow.ts";
 
 const GROUP = "/apis/hullmark.dev/v1";
 
@@ -24,11 +24,10 @@ export function teamPolicies(name: string): ObjectKind {
   return { plural: "attestationpolicies", name, page: 2, max: 1024 };
 }
 
-const Condition = z.object({ status: z.string(), reason: z.string(), message: z.string(), observedGeneration: z.int().optional() });
 const TeamObject = z.object({
   metadata: z.object({ name: z.string(), namespace: z.string(), uid: z.string(), generation: z.int(), creationTimestamp: z.string() }),
   spec: z.unknown(),
-  status: z.object({ conditions: z.array(Condition).optional() }).optional(),
+  status: z.object({ conditions: z.array(SaidCondition).optional() }).optional(),
 });
 const List = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(TeamObject) });
 
@@ -42,7 +41,7 @@ export interface FollowedObject {
   readonly createdMs: number;
   /** As somebody wrote it. */
   readonly spec: unknown;
-  readonly said: z.infer<typeof Condition> | undefined;
+  readonly said: SaidCondition | undefined;
 }
 
 type Api = Pick<ApiServer, "get" | "patch" | "watch">;
@@ -103,14 +102,14 @@ function followed({ metadata, spec, status }: z.infer<typeof TeamObject>): Follo
 export async function reportObject(
   api: Pick<Api, "patch">,
   { plural }: ObjectKind,
-  { namespace, name, generation, said }: FollowedObject,
+  { namespace, name, said }: FollowedObject,
   now: InForce,
   nowMs: number,
 ): Promise<boolean> {
-  if (said && said.status === now.status && said.reason === now.reason && said.message === now.message && said.observedGeneration === generation) return false;
   const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}/status`;
-  const status = await writeInForce(api, path, now, nowMs);
+  const status = await writeInForce(api, path, now, said, nowMs);
   // Deleted meanwhile: there is nobody to tell.
-  if (status !== 200 && status !== 404) throw new Error(`the API server answers ${status} to a change of the status of one of ${plural}`);
+  if (status !== undefined && status !== 200 && status !== 404)
+    throw new Error(`the API server answers ${status} to a change of the status of one of ${plural}`);
   return status === 200;
 }

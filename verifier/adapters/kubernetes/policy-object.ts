@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import * as z from "zod";
 import { ownAgentProblem } from "../../core/policy/own-agent.ts";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
-import { follow, inForce, type Surroundings, writeInForce } from "./follow.ts";
+import { follow, inForce, SaidCondition, type Surroundings, writeInForce } from "./follow.ts";
 
 export interface PolicyObject {
   readonly namespace: string;
@@ -17,6 +17,11 @@ export interface PolicyObject {
 const Policy = z.object({
   metadata: z.object({ name: z.string(), generation: z.int(), resourceVersion: z.string() }),
   spec: z.record(z.string(), z.unknown()),
+  // Whoever may write it may write anything: that is no reason not to follow the policy.
+  status: z
+    .object({ conditions: z.array(SaidCondition).optional() })
+    .optional()
+    .catch(undefined),
 });
 const List = z.object({ metadata: z.object({ resourceVersion: z.string() }), items: z.array(Policy) });
 
@@ -31,7 +36,7 @@ export async function followPolicy(api: Api, object: PolicyObject, surroundings:
     const policy = Policy.parse(raw);
     // A change of the status alone, such as ours, has the generation of before.
     if (policy.metadata.generation === seen) return;
-    await report(api, `${collection}/${object.name}/status`, policy.metadata.generation, apply(policy.spec, object), surroundings.clock.nowMs());
+    await report(api, `${collection}/${object.name}/status`, policy, apply(policy.spec, object), surroundings.clock.nowMs());
     seen = policy.metadata.generation;
   };
   const gone = (): void => {
@@ -74,8 +79,15 @@ function apply(spec: Readonly<Record<string, unknown>>, { namespace, name, file 
   return { problems: [], warnings: [...(own ? [`${own.message}: ${own.fix}`] : []), ...parsed.warnings.map(formatProblem)] };
 }
 
-async function report(api: Api, path: string, generation: number, { problems, warnings }: Applied, nowMs: number): Promise<void> {
+async function report(
+  api: Api,
+  path: string,
+  { metadata, status: before }: z.infer<typeof Policy>,
+  { problems, warnings }: Applied,
+  nowMs: number,
+): Promise<void> {
   const refusal = problems.length === 0 ? undefined : { reason: "Refused", message: problems.join("\n") };
-  const status = await writeInForce(api, path, inForce(refusal, generation, { reason: "Warned", lines: warnings }), nowMs);
-  if (status !== 200) throw new Error(`the API server answers ${status} to a change of an AttestationPolicy's status`);
+  const condition = inForce(refusal, metadata.generation, { reason: "Warned", lines: warnings });
+  const status = await writeInForce(api, path, condition, before?.conditions?.[0], nowMs);
+  if (status !== undefined && status !== 200) throw new Error(`the API server answers ${status} to a change of an AttestationPolicy's status`);
 }

@@ -27,6 +27,8 @@ export interface DutyServices {
   readonly reachListeners: () => Promise<void>;
   /** Brings the keys of Attestation Results up to date. */
   readonly rotateEarKeys: () => Promise<void>;
+  /** Makes what this process has certified for itself anew, long before it ends. */
+  readonly renewCertificates: () => Promise<void>;
   /** What actions become with time. */
   readonly response: () => Promise<void>;
   /** What exceptions and baselines become with time. */
@@ -54,6 +56,7 @@ const LISTENERS_MS = 10_000;
 const LOG_CHECK_MS = 60_000;
 const PRUNE_MS = 600_000;
 const HOUR_MS = 3_600_000;
+const CERTIFICATES_MS = 6 * HOUR_MS;
 const COVERAGE_KEPT_MS = 400 * 24 * HOUR_MS;
 
 /** What duties found last. Times are Unix milliseconds. */
@@ -94,6 +97,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
     every("drills", DRILLS_MS, services.drills),
     every("vulnerabilities", VULNERABILITIES_MS, services.vulnerabilities),
     every("ear keys", PRUNE_MS, services.rotateEarKeys),
+    every("certificates", CERTIFICATES_MS, services.renewCertificates),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];
   return () => {
