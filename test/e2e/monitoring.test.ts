@@ -1,4 +1,5 @@
 /** The whole way of a number: a drift in a real container moves what the shipped verifier exports, Debian's Prometheus sees it by our rules and tells the real Alertmanager. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
 import { tail } from "../../deploy/stack/stack.ts";
@@ -8,6 +9,15 @@ import { Scrape } from "../fakes/scrape.ts";
 import { engineOf, eventually, type FaultBed, SHORT_INTERVALS, startFaultBed } from "./fault-support.ts";
 
 const RULES = new URL("../../deploy/monitoring/rules.yaml", import.meta.url).pathname;
+const DASHBOARD = JSON.parse(readFileSync(new URL("../../deploy/monitoring/dashboard.json", import.meta.url), "utf8")) as {
+  readonly panels: readonly { readonly title: string; readonly targets?: readonly { readonly expr: string; readonly legendFormat: string }[] }[];
+};
+/** Series of what did not happen here, or is not there: no drift is open, nothing failed or was refused, nobody is told, no admission webhook, ConfigMaps, tokens or browsers. */
+const WITHOUT_DATA = [
+  ...["hullmark_drifts_open", "hullmark_duty_failures_total", "hullmark_enrolments_refused_total", "hullmark_alert_deliveries_total"],
+  ...["hullmark_admission_requests_total", "hullmark_admission_seconds_bucket", "hullmark_config_map_reads_total", "hullmark_people_tokens_total"],
+  ...["hullmark_connections_dropped_total", "hullmark_dashboard_sign_ins_total"],
+];
 /** The default has a changed configuration file lower. */
 const POLICY = `${SHORT_INTERVALS}  severities: { content: critical, "upper/content": critical }\n`;
 
@@ -125,6 +135,27 @@ test("a drill that fails fires the rule, and the next that passes ends it; one t
   expect(ran.code, `${line}\n${ran.stdout}${ran.stderr}`).toBe(0);
   await told("HullmarkDrillFailed", "resolved");
   expect(await drill("report")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^canary-file +passed .* 168h +in 7d/m) });
+});
+
+test("every query of the dashboard is answered from what was scraped, with the labels of its legend", async () => {
+  logsOnFailure();
+  const variable = await fetch(`${prometheus.url}/api/v1/label/job/values?${new URLSearchParams({ "match[]": "hullmark_build_info" })}`);
+  expect(await variable.json()).toMatchObject({ data: ["hullmark"] });
+  const empty: (string | undefined)[] = [];
+  for (const { title, targets = [] } of DASHBOARD.panels)
+    for (const { expr, legendFormat } of targets) {
+      // As where the whole test is on the screen.
+      const samples = await prometheus.query(expr.replaceAll("$job", "hullmark").replaceAll("$__rate_interval", "30m"));
+      if (!samples.some(({ value: seen }) => Number.isFinite(seen))) {
+        empty.push(/hullmark_\w+/.exec(expr)?.[0]);
+        continue;
+      }
+      // One that is empty in every sample is not told.
+      const [, grouped = ""] = /by \(([^)]*)\)/.exec(expr) ?? [];
+      const labels = [...grouped.split(/, ?/), ...samples.flatMap(({ metric }) => Object.keys(metric))];
+      for (const [, label = ""] of legendFormat.matchAll(/\{\{(\w+)\}\}/g)) expect(labels, `${title}: ${legendFormat}`).toContain(label);
+    }
+  expect(empty.filter((series) => series === undefined || !WITHOUT_DATA.includes(series))).toEqual([]);
 });
 
 test("nodes that fall silent cost coverage", async () => {
