@@ -14,13 +14,12 @@ import { freePort } from "../../deploy/testbed/http-service.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
-import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
 
-const policyOf = (publicKey: string, revocations = "[]", crowded = false): string => `apiVersion: hullmark.dev/v1
+const policyOf = (publicKey: string, revocations = "[]"): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: response }
 spec:
@@ -31,22 +30,17 @@ spec:
       key: |
 ${publicKey.trim().replace(/^/gm, "        ")}
   revocations: ${revocations}
-  alerts: { routes: [${crowded ? `{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, match: { kinds: [breaker] } }` : ""}] }
   rules:
     - name: shop
       select: { images: ["**/acme/shop**"] }
       require: { signatures: { authorities: [release] } }
       allow: { env: [COLOUR], mounts: [/data] }
   response:
-    hourlyPercent: ${crowded ? CROWD_PERCENT : 100}
+    hourlyPercent: 100
     rules:
       - name: web
         select: { containers: ["web*"] }
         ladder: { low: [recreate], medium: [recreate], high: [recreate], critical: [recreate] }
-      - name: worker
-        select: { containers: ["worker*"] }
-        ladder: { low: [stop], medium: [stop], high: [stop], critical: [stop] }
-        approvals: 1
       - name: drills
         select: { containers: ["hullmark-drill-*"] }
         ladder: { medium: [stop], high: [stop], critical: [stop] }
@@ -76,12 +70,7 @@ interface ToldAction {
 }
 
 const SETTLE_MS = 90_000;
-/** How many change at once in the first test, and of how many in a hundred policy has it act then. */
-const CROWD = 20;
-const CROWD_PERCENT = 10;
 let faults: FaultBed;
-/** Of whom it is that actions are held back. */
-const pager = new HttpReceiver();
 let actuator: Daemon;
 let startActuator: () => Promise<Daemon>;
 /** Certificate, key and the keys of intents that it knows, made anew. */
@@ -97,8 +86,7 @@ beforeAll(async () => {
   responderKey = await generateX25519Identity();
   key = await cosignKeyPair("v3", home, "release");
   publicKey = readFileSync(key.publicKeyPath, "utf8");
-  await pager.start();
-  faults = await startFaultBed("response", {}, { policy: policyOf(publicKey, "[]", true) });
+  faults = await startFaultBed("response", {}, { policy: policyOf(publicKey) });
   const { stack, bed } = faults;
   const directory = join(stack.directory, "actuator");
   mkdirSync(directory, { mode: 0o700 });
@@ -124,7 +112,6 @@ afterAll(async () => {
   vi.unstubAllEnvs();
   await actuator?.stop();
   await faults?.bed.down();
-  await pager[Symbol.asyncDispose]();
   if (home) rmSync(home, { recursive: true, force: true });
 });
 
@@ -145,34 +132,6 @@ async function clean(name: string): Promise<string> {
   );
   return found?.container.id ?? "";
 }
-
-test("twenty containers change at once, as a false alarm has them: a tenth is acted on, the others wait, and people are paged once", async () => {
-  logsOnFailure();
-  const names = Array.from({ length: CROWD }, (_, i) => `web-crowd-${i}`);
-  const crowd = faults.victim("crowd");
-  for (const name of names) await crowd.docker("run", "-d", "--name", name, "--stop-signal", "SIGKILL", faults.image.reference, "sleep", "3600");
-  for (const name of names) await clean(name);
-  await Promise.all(names.map((name) => faults.victim(name).sh("echo x >> /etc/nginx/nginx.conf")));
-
-  const listed = () => faults.stack.json<{ actions: ToldAction[]; held: Record<string, number> }>("action", "ls");
-  const allowed = (CROWD * CROWD_PERCENT) / 100;
-  const { actions: taken } = await eventually("the others wait", listed, ({ held }) => held["breaker"] === CROWD - allowed, SETTLE_MS);
-  expect(taken).toHaveLength(allowed);
-  for (const { container } of taken) await doneTo(container.name);
-  await eventually(
-    "people are paged",
-    async () => alertsOf(pager, "breaker"),
-    (pages) => pages.length > 0,
-    SETTLE_MS,
-  );
-  expect(alertsOf(pager, "breaker").map(({ status, severity }) => [status, severity])).toEqual([["firing", "critical"]]);
-  expect((await listed()).actions).toHaveLength(allowed);
-
-  // Those that were acted on stay, for the limits of what comes after count them.
-  const stay = taken.map(({ container }) => container.name);
-  await crowd.docker("rm", "-f", ...names.filter((name) => !stay.includes(name)), ...taken.map(({ container }) => container.id));
-  writeFileSync(faults.stack.policyPath, policyOf(publicKey));
-});
 
 test("a file that a container changed is answered by another container of the same digest, with all that belongs to it", async () => {
   logsOnFailure();
