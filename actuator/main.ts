@@ -30,6 +30,7 @@ import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
 import { NodeHands } from "./core/node-hands.ts";
 import { PurgeHands } from "./core/purge-hands.ts";
+import { LedgerError } from "./ports/ledger.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
 
@@ -48,6 +49,11 @@ const EXPIRE_MS = 600_000;
 
 /** For another node or cluster than this process acts for: whoever supervises it starts it anew. */
 class OtherCredentials extends Error {}
+
+/** Another process acts by the same ledger, which this one no more knows. */
+function isTaken(error: unknown): boolean {
+  return error instanceof LedgerError && error.code === "LEDGER_TAKEN";
+}
 
 async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void> {
   const started = openLog(config.log.level, {});
@@ -92,7 +98,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
       try {
         await work(taskSignal);
       } catch (error) {
-        if (error instanceof OtherCredentials) throw error;
+        if (error instanceof OtherCredentials || isTaken(error)) throw error;
         if (!taskSignal.aborted) log.warn({ err: error }, what);
       }
       await delay(RETRY_MS, undefined, { signal: taskSignal }).catch(() => undefined);

@@ -65,7 +65,12 @@ export async function collect(
       else if (whole !== "" && isWithin(change.path, whole)) changes.push({ ...change, left: "in the archive of its directory" });
       else {
         const withAll = change.kind === "added" && !mounts.some((mount) => isWithin(mount, change.path));
-        const archived = await changed.archive(change, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
+        const asked = changed.archive(change, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
+        // One that the engine fails at keeps no other out.
+        const archived = await asked.catch((error: unknown) => {
+          if (signal.aborted) throw error;
+          return { left: "unreadable" } as const;
+        });
         if ("tar" in archived) {
           const name = `files/${String(changes.length).padStart(5, "0")}.tar`;
           file(name, archived.tar);

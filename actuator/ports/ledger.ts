@@ -57,8 +57,8 @@ export interface Settled {
   readonly marks?: readonly NodeMark[] | undefined;
 }
 
-/** LEDGER_CORRUPT: what was done before is not known, so nothing may be done. LEDGER_FULL: too much within a day. */
-export type LedgerErrorCode = "LEDGER_CORRUPT" | "LEDGER_FULL" | "LEDGER_KNOWN";
+/** LEDGER_CORRUPT: what was done before is not known, so nothing may be done. LEDGER_FULL: too much within two days. LEDGER_TAKEN: another process has it now. */
+export type LedgerErrorCode = "LEDGER_CORRUPT" | "LEDGER_FULL" | "LEDGER_KNOWN" | "LEDGER_TAKEN";
 
 export class LedgerError extends Error {
   readonly code: LedgerErrorCode;
@@ -74,7 +74,7 @@ export interface Ledger {
   get(intentId: string): LedgerEntry | undefined;
   /** In the order in which they came. */
   all(): readonly LedgerEntry[];
-  /** Durable on return. @throws LedgerError LEDGER_FULL, LEDGER_KNOWN; the system's error */
+  /** Durable on return; where it throws nothing was added. @throws LedgerError LEDGER_FULL, LEDGER_KNOWN, LEDGER_TAKEN as the others; the system's error */
   add(entry: LedgerEntry): void;
   /** Before the hook is asked for a mark, and with `open` false once it has said that it changed nothing. Durable on return. */
   noteTry(intentId: string, mark: NodeMark, open: boolean): void;

@@ -180,6 +180,26 @@ test("what is mounted into the container is not its own: neither a mount, nor wh
   expect(asked).not.toContain("/data");
 });
 
+test("what the engine fails at, or ends in the middle of, keeps nothing else out", async () => {
+  const files = changed({ "/0": { kind: 1, content: "?" }, "/1": { kind: 1, content: "?" }, "/loot": { kind: 1, content: "stolen" } });
+  answer = (request, response) => {
+    const path = new URL(request.url ?? "", "http://engine").searchParams.get("path");
+    if (path === "/0") return void response.writeHead(500).end();
+    if (path !== "/1") return files(request, response);
+    response.writeHead(200, { "x-docker-container-path-stat": stat(0o644) });
+    response.write("half", () => response.destroy());
+  };
+  expect(await captures().take(SUBJECT)).toMatchObject({ complete: false, files: 1 });
+  expect((await opened()).index).toMatchObject({
+    problems: [],
+    changes: [
+      { path: "/0", kind: "added", left: "unreadable" },
+      { path: "/1", kind: "added", left: "unreadable" },
+      { path: "/loot", kind: "added", file: "files/00002.tar" },
+    ],
+  });
+});
+
 test("where the engine does not say what is mounted, no file is asked for", async () => {
   mounts = undefined;
   const asked: (string | undefined)[] = [];

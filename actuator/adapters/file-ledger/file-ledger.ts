@@ -1,8 +1,9 @@
 /**
  * {@link Ledger} as an append-only file of JSON lines, each synced to disk before the call returns. A torn last line was never answered for and is cut off;
- * anything else that cannot be read stops the actuator: without its memory it could be made to do things twice.
+ * anything else that cannot be read stops the actuator: without its memory it could be made to do things twice. It is one process's: whoever opens it takes it
+ * from whoever had it open.
  */
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import * as z from "zod";
@@ -10,13 +11,14 @@ import { standingIsolations } from "../../core/standing-isolations.ts";
 import { standingOn } from "../../core/standing-on.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../../ports/ledger.ts";
 
-/** Entries older than this are forgotten at the next start: intents end sooner, and so do the windows of the breaker. Not those of nodes whose marks stand. */
+/** Entries older than this are forgotten at the next start, and where there is no more room: intents end sooner, and so do the windows of the breaker. Not those of nodes whose marks stand. */
 const KEPT_MS = 2 * 86_400_000;
 /** What an isolated container was on is known for so long. */
 const ISOLATION_KEPT_MS = 365 * 86_400_000;
-/** Entries of one life of the file. */
 const MAX_ENTRIES = 10_000;
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
+/** Beyond it nothing new is taken: what was begun still ends, and is told. */
+const FULL_BYTES = 48 * 1024 * 1024;
 
 const captureSchema = z.strictObject({
   digest: z.string(),
@@ -76,7 +78,10 @@ const lineSchema = z.union([
 type Line = z.output<typeof lineSchema>;
 
 export class FileLedger implements Ledger {
-  readonly #fd: number;
+  readonly #path: string;
+  #fd: number;
+  /** Of the file, as far as it is whole lines. */
+  #bytes = 0;
   readonly #entries = new Map<string, LedgerEntry>();
 
   /**
@@ -85,15 +90,12 @@ export class FileLedger implements Ledger {
    */
   constructor(directory: string, nowMs: number) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const path = join(directory, "ledger.jsonl");
-    this.#read(path);
-    const standing = standingOn(this.#entries.values());
-    const isolations = standingIsolations(this.#entries.values());
-    for (const [id, { receivedAtMs, reported, node, containerId }] of this.#entries) {
-      const keptMs = isolations.get(containerId)?.intentId === id ? ISOLATION_KEPT_MS : KEPT_MS;
-      if (reported && nowMs - receivedAtMs > keptMs && !(node && standing.has(node.nodeId))) this.#entries.delete(id);
-    }
-    this.#fd = this.#rewrite(path);
+    this.#path = join(directory, "ledger.jsonl");
+    this.#read(this.#path);
+    // A clock that is ahead forgets nothing: it may be put right, and what was done is to be known then.
+    const newestMs = Math.max(...[...this.#entries.values()].map(({ receivedAtMs }) => receivedAtMs));
+    this.#forget(Math.min(nowMs, newestMs));
+    this.#fd = this.#rewrite();
   }
 
   get(intentId: string): LedgerEntry | undefined {
@@ -106,7 +108,11 @@ export class FileLedger implements Ledger {
 
   add(entry: LedgerEntry): void {
     if (this.#entries.has(entry.intentId)) throw new LedgerError("LEDGER_KNOWN", `intent ${entry.intentId}`);
-    if (this.#entries.size >= MAX_ENTRIES) throw new LedgerError("LEDGER_FULL", `${MAX_ENTRIES} intents`);
+    if (this.#isFull() && this.#forget(entry.receivedAtMs)) {
+      closeSync(this.#fd);
+      this.#fd = this.#rewrite();
+    }
+    if (this.#isFull()) throw new LedgerError("LEDGER_FULL", `${this.#entries.size} intents within two days`);
     this.#append({ add: toLine(entry) });
     this.#entries.set(entry.intentId, entry);
   }
@@ -136,9 +142,42 @@ export class FileLedger implements Ledger {
     closeSync(this.#fd);
   }
 
+  #isFull(): boolean {
+    return this.#entries.size >= MAX_ENTRIES || this.#bytes >= FULL_BYTES;
+  }
+
+  /**
+   * What nothing rests on any more: what is old, and what was refused, once it has ended. @param nowMs not after the newest that is kept, or that is added next: by that an intent is known to
+   * have ended @returns whether there was any
+   */
+  #forget(nowMs: number): boolean {
+    const before = this.#entries.size;
+    const standing = standingOn(this.#entries.values());
+    const isolations = standingIsolations(this.#entries.values());
+    for (const [id, { receivedAtMs, expiresAtMs, reported, node, containerId, settled }] of this.#entries) {
+      if (!reported || (node && standing.has(node.nodeId) && settled?.outcome !== Outcome.REFUSED)) continue;
+      const keptMs = isolations.get(containerId)?.intentId === id ? ISOLATION_KEPT_MS : KEPT_MS;
+      const isVoid = settled?.outcome === Outcome.REFUSED && expiresAtMs <= nowMs;
+      if (isVoid || nowMs - receivedAtMs > keptMs) this.#entries.delete(id);
+    }
+    return this.#entries.size < before;
+  }
+
+  /** All of it, or nothing: half a line would make the next ones unreadable. @throws LedgerError LEDGER_TAKEN; the system's error */
   #append(line: Line): void {
-    writeAll(this.#fd, Buffer.from(`${JSON.stringify(line)}\n`));
-    fsyncSync(this.#fd);
+    const { nlink, size } = fstatSync(this.#fd);
+    if (nlink === 0) throw new LedgerError("LEDGER_TAKEN", `${this.#path} is another process's now, or was removed: one actuator runs on a state directory`);
+    // What could not be taken back when it failed is now.
+    if (size !== this.#bytes) ftruncateSync(this.#fd, this.#bytes);
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
+    try {
+      writeAll(this.#fd, bytes);
+      fsyncSync(this.#fd);
+    } catch (error) {
+      ftruncateSync(this.#fd, this.#bytes);
+      throw error;
+    }
+    this.#bytes += bytes.length;
   }
 
   #read(path: string): void {
@@ -177,12 +216,15 @@ export class FileLedger implements Ledger {
   }
 
   /** The file anew, with what is kept; a crash leaves the old one. @returns open for appending */
-  #rewrite(path: string): number {
+  #rewrite(): number {
+    const path = this.#path;
     const fresh = `${path}.new`;
     rmSync(fresh, { force: true });
     const fd = openSync(fresh, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
-    writeAll(fd, Buffer.from([...this.#entries.values()].map((entry) => `${JSON.stringify({ add: toLine(entry) })}\n`).join("")));
+    const bytes = Buffer.from([...this.#entries.values()].map((entry) => `${JSON.stringify({ add: toLine(entry) })}\n`).join(""));
+    writeAll(fd, bytes);
     fsyncSync(fd);
+    this.#bytes = bytes.length;
     renameSync(fresh, path);
     const directory = openSync(dirname(path), constants.O_RDONLY);
     fsyncSync(directory);
