@@ -275,6 +275,7 @@ async function start(
   const response = await ResponseEngine.open({
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
     ...{ policy: () => policies.current, samePerson },
+    revokedSince: (by, atMs) => people.revokedSince(atMs).some((name) => samePerson(name, by)),
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
     rollback: earlierImages({ sessions, images, store: sqlite.store, pods: pods?.view }),

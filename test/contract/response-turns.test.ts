@@ -24,6 +24,8 @@ const CROWD = 450;
 const RUNG = ["recreate"];
 const response = { hourlyPercent: 2, rules: [{ name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG } }] };
 const enforcing = policyOf({ mode: "enforce", response });
+/** Of an action that this policy asks for. */
+const ASKED = { rule: "all", owners: [], approvalsNeeded: 0 };
 const signer = testNoteSigner();
 const attested = node(NODE, { verdict: Verdict.AFFIRMING });
 const nodes = new Map([[NODE, attested]]);
@@ -40,12 +42,15 @@ let failing: number;
 /** Of the next that issue something, how many are stored although they fail. */
 let lost: number;
 let reloads: number;
+/** Who was revoked, and when. */
+let revoked: Map<string, number>;
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-turns-"));
   sqlite = await openSqliteStore(join(directory, "verifier.db"));
   [looks, paged, issued, failing, lost, reloads] = [0, undefined, [], 0, 0, 0];
   policy = enforcing;
+  revoked = new Map();
   nodes.delete(SILENT);
 });
 afterEach(async () => {
@@ -106,6 +111,7 @@ async function open(samePerson = (a: string, b: string) => a === b): Promise<Res
   const engine = await ResponseEngine.open({
     ...{
       samePerson,
+      revokedSince: (by: string, atMs: number) => (revoked.get(by) ?? -1) >= atMs,
       store,
       committer: { submit } as unknown as Committer,
       nowMs: () => Date.now(),
@@ -143,7 +149,7 @@ test("a thousand actions that wait for people are looked at a part at a time, al
   const waiting = (index: number) => {
     const own = { id: `A-${String(index).padStart(4, "0")}`, containerId: idOf(index), containerName: `web-${index}`, workload: "", driftId: `D-${index + 1}` };
     const row = action(index + 1, {
-      ...own,
+      ...{ ...own, ...ASKED },
       nodeId: NODE,
       state: ActionState.AWAITING,
       createdAtMs: Date.now(),
@@ -169,7 +175,7 @@ test("a crowd of captures that nobody answers, of a node that is not heard any m
     const own = { id: `A-${String(index).padStart(4, "0")}`, containerId: idOf(index), containerName: `web-${index}`, workload: "", driftId: `D-${index + 1}` };
     const row = action(index + 1, {
       ...own,
-      ...{ nodeId: index === 0 ? NODE : SILENT, kind: ActionKind.RECREATE, rule: "all", state: ActionState.CAPTURING, createdAtMs: longAgoMs },
+      ...{ ...ASKED, nodeId: index === 0 ? NODE : SILENT, kind: ActionKind.RECREATE, state: ActionState.CAPTURING, createdAtMs: longAgoMs },
       ...{ issuedAtMs: undefined, settledAtMs: undefined, intent: undefined },
       capturing: { id: randomBytes(16), sinceMs: longAgoMs, untilMs: longAgoMs + 30_000 },
     });
@@ -199,7 +205,7 @@ test("what was stored although that failed is handed out, and keeps neither othe
       workload: "",
       driftId: "D-1",
       kind: ActionKind.RECREATE,
-      rule: "all",
+      ...ASKED,
     };
     const times = { createdAtMs: longAgoMs, issuedAtMs: undefined, settledAtMs: undefined, intent: undefined };
     const row = action(1, {
@@ -280,6 +286,73 @@ describe("what was asked for in earnest, under a policy that does not act any mo
     expect(late).toHaveLength(1);
     await engine.stop();
   });
+});
+
+describe("what people were asked for, under a policy that says otherwise now", () => {
+  const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG }, approvals: 1, owners: ["compose"] };
+  const under = (more: object) => policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [{ ...rule, ...more }] } });
+  const listed = (state: ActionState) => sqlite.store.listActions({ states: [state], sinceMs: 0 }, { after: "", limit: 10 });
+
+  test.each<[string, object]>([
+    ["more people", { approvals: 2 }],
+    ["whose containers may be touched", { owners: [] }],
+    ["another rule, which may want a capture first", { name: "other" }],
+  ])("%s: it is withdrawn, and asked for anew as it is now", async (_what, now) => {
+    policy = under({});
+    await drifted(undefined, 1);
+    const engine = await open();
+    await engine.reconsider();
+    await expect.poll(async () => (await listed(ActionState.AWAITING)).length, { timeout: 30_000 }).toBe(1);
+    const [before] = await listed(ActionState.AWAITING);
+    policy = under(now);
+    await expect(engine.approve(before?.id ?? "", "ada")).rejects.toMatchObject({ code: "HELD" });
+    await engine.tick();
+    await expect.poll(async () => (await listed(ActionState.AWAITING)).length, { timeout: 30_000 }).toBe(1);
+    expect(await listed(ActionState.WITHDRAWN)).toMatchObject([{ id: before?.id, reason: "another-action" }]);
+    const [asked] = await listed(ActionState.AWAITING);
+    const { name, approvals, owners } = { ...rule, ...now };
+    expect(asked).toMatchObject({ rule: name, approvalsNeeded: approvals, owners, approvals: [] });
+    expect(issued).toEqual([]);
+    await engine.stop();
+  });
+
+  test("what was issued is not handed out in a freeze that has begun since, and is when that is over", async () => {
+    policy = under({});
+    await drifted(undefined, 1);
+    const engine = await open();
+    await engine.reconsider();
+    await expect.poll(async () => (await listed(ActionState.AWAITING)).length, { timeout: 30_000 }).toBe(1);
+    const id = (await listed(ActionState.AWAITING))[0]?.id ?? "";
+    await engine.approve(id, "ada");
+    const late: ActionRow[] = [];
+    const frozen = { reason: "sale", from: new Date(Date.now() - 1000).toISOString(), until: new Date(Date.now() + 3_600_000).toISOString() };
+    policy = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [rule], freezes: [frozen] } });
+    await engine.reconsider();
+    engine.connect(`node ${NODE}`, { push: (row) => late.push(row), end: () => {} });
+    await engine.tick();
+    expect(late).toEqual([]);
+    policy = under({});
+    await engine.tick();
+    expect(late).toMatchObject([{ id }]);
+    await engine.stop();
+  });
+});
+
+test("the word of somebody who was revoked since counts no more, and another's is needed in its place", async () => {
+  const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG }, approvals: 2 };
+  policy = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [rule] } });
+  await drifted(undefined, 1);
+  const engine = await open();
+  await engine.reconsider();
+  const waiting = () => sqlite.store.listActions({ states: [ActionState.AWAITING], sinceMs: 0 }, { after: "", limit: 10 });
+  await expect.poll(async () => (await waiting()).length, { timeout: 30_000 }).toBe(1);
+  const id = (await waiting())[0]?.id ?? "";
+  await engine.approve(id, "mallory");
+  revoked.set("mallory", Date.now());
+  expect(await engine.approve(id, "bob")).toMatchObject({ state: ActionState.AWAITING, approvals: [{ by: "bob" }] });
+  expect(issued).toEqual([]);
+  expect(await engine.approve(id, "eve")).toMatchObject({ state: ActionState.ISSUED, approvals: [{ by: "bob" }, { by: "eve" }] });
+  await engine.stop();
 });
 
 test("whoever approved by two names before they were known to be one is one person", async () => {

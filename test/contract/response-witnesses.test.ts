@@ -63,7 +63,7 @@ async function decided(rollout = rolloutTo("sha256:8")): Promise<{ held: object;
   };
   const attested = NODES.map((id) => node(id, { verdict: Verdict.AFFIRMING }));
   const engine = await ResponseEngine.open({
-    ...{ samePerson: (a: string, b: string) => a === b, store: sqlite.store, committer: { submit } as unknown as Committer },
+    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: { submit } as unknown as Committer },
     ...{ nowMs: () => Date.now(), verifierId: "v1", region: "eu-1", policy: () => policy, cluster: "prod", pod: () => POD },
     ...{ node: (id: string) => attested.find((each) => each.id === id), nodes: () => attested, rollback: async () => ({ never: false, earlier: [], rollout }) },
     ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), passing: () => {} },

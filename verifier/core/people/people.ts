@@ -81,6 +81,11 @@ export class People {
     return row.tokensSinceMs !== undefined && issuedAtMs !== undefined && issuedAtMs >= row.tokensSinceMs;
   }
 
+  /** Names that were revoked after that time, Unix milliseconds, whatever they were given since. */
+  revokedSince(sinceMs: number): string[] {
+    return [...this.#rows.values()].flatMap(({ name, revokedAtMs }) => (revokedAtMs !== undefined && revokedAtMs >= sinceMs ? [name] : []));
+  }
+
   /** A certificate that counts, whatever was taken from the name. @throws AdministrationError OWN_NAME, REVOKED, CHANGED, TOO_MANY; CertificateAuthorityError; StoreError */
   async issue(wanted: Wanted, by: Asker): Promise<IssuedCertificate> {
     if (this.#services.ownNames.includes(wanted.name))

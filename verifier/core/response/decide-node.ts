@@ -7,7 +7,7 @@ import { isNodeName } from "../enrolment/decide.ts";
 import { isAttested } from "../fleet/census.ts";
 import type { NodeMarkName, NodeResponseRule, Policy } from "../policy/types.ts";
 import { HOUR_MS } from "./breaker.ts";
-import { type Held, HOST_LIMITS, type Idle, MAX_ATTEMPTS } from "./decide.ts";
+import { type Held, HOST_LIMITS, type Idle, isFrozen, MAX_ATTEMPTS } from "./decide.ts";
 import { POISON_REASONS, poisonOf } from "./poison.ts";
 import type { StandingMarks } from "./standing-marks.ts";
 import { UNSETTLED } from "./unsettled.ts";
@@ -179,8 +179,8 @@ function heldBy(
   { kind, node, actuator }: NodeAct,
 ): Held | undefined {
   if (paused) return "paused";
-  const { freezes, pauseSeconds, nodes: limits } = policy.response;
-  if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
+  const { pauseSeconds, nodes: limits } = policy.response;
+  if (isFrozen(policy, nowMs)) return "frozen";
   if (!actuator && policy.mode === "enforce") return "no-actuator";
   const dryRun = policy.mode === "dry-run";
   const begun = others.flatMap((each) => {

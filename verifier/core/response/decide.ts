@@ -124,6 +124,10 @@ const BESIDE: ReadonlySet<string> = new Set([
   "exception",
 ]);
 
+export function isFrozen({ response }: Pick<Policy, "response">, nowMs: number): boolean {
+  return response.freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs);
+}
+
 /** Nobody can tell what is in the container, by its own doing and for no other reason. */
 export function isOverBudget({ verdict, appraised }: Pick<WorkloadRow, "verdict" | "appraised">): boolean {
   if (verdict !== Verdict.UNKNOWN || appraised.verdict !== Verdict.UNKNOWN) return false;
@@ -299,8 +303,8 @@ function heldBy(
   workload: WorkloadRow,
 ): Held | undefined {
   if (paused) return "paused";
-  const { freezes, pauseSeconds, hourlyPercent } = policy.response;
-  if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
+  const { pauseSeconds, hourlyPercent } = policy.response;
+  if (isFrozen(policy, nowMs)) return "frozen";
   if (!actuator(ofPod) && policy.mode === "enforce") return "no-actuator";
   if (!history) return undefined;
   const issued = history.flatMap((each) => {

@@ -20,7 +20,7 @@ import { answered, capturing, isCaptureOver, leftAsItIs, patienceFor } from "./c
 import { MISSED, missed } from "./capture-missed.ts";
 import { type CaptureAsked, CaptureRequests } from "./capture-requests.ts";
 import { responseClaims, uncontainedWords } from "./claims.ts";
-import { type Decision, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
+import { type Decision, HELD, type Held, HISTORY_MS, isFrozen, isOverBudget } from "./decide.ts";
 import type { NodeDecision } from "./decide-node.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
@@ -76,8 +76,8 @@ export class ResponseEngine {
   /** Layers of which a purge failed though it was carried out, and which are not known to be well since. */
   #uncontained: readonly ActionRow[] = [];
   #pause: PauseRow | undefined;
-  /** Policy's mode was `enforce` when it was last looked at anew. */
-  #enforced = false;
+  /** Intents were handed out when that was last looked at. */
+  #handing = false;
   #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
   /** Of actions that wait for people, and of those that wait for their pods' nodes. */
@@ -180,6 +180,7 @@ export class ResponseEngine {
     return this.#inTurn(async () => {
       const { nowMs } = this.#services;
       this.#situations.nextTick();
+      this.#handOutAgain();
       // What cannot be written keeps neither the others from their turn nor people from being told.
       await this.#lookAgain(nowMs()).catch(this.#services.onProblem);
       this.#forget();
@@ -221,8 +222,7 @@ export class ResponseEngine {
   /** Looks at every container and node that is known to be bad, and at nodes that are marked: at the start, and under another policy. @throws StoreError */
   async reconsider(): Promise<void> {
     const { mode } = this.#services.policy();
-    if (mode === "enforce" && !this.#enforced) this.#handOutAll();
-    this.#enforced = mode === "enforce";
+    this.#handOutAgain();
     if (mode === "observe") return this.#held.clear();
     for (const { id, verdict } of this.#services.nodes()) if (verdict === Verdict.CONTRAINDICATED) this.touched(id, "");
     for (const id of this.standing().keys()) this.touched(id, "");
@@ -299,9 +299,10 @@ export class ResponseEngine {
   approve(id: string, by: string): Promise<ActionRow> {
     return this.#inTurn(async () => {
       const row = this.#awaiting(id);
-      if (row.approvals.some((each) => this.#services.samePerson(each.by, by)))
-        throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
-      const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
+      const { samePerson, revokedSince, nowMs } = this.#services;
+      const standing = row.approvals.filter((each) => !revokedSince(each.by, each.atMs));
+      if (standing.some((each) => samePerson(each.by, by))) throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
+      const approved = { ...row, approvals: [...standing, { by, atMs: nowMs() }] };
       if (this.#persons(approved) < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);
       if (row.kind === ActionKind.PURGE) return await this.#issuePurge(approved, row.state, by);
@@ -411,8 +412,8 @@ export class ResponseEngine {
       const fact = adminFact(paused ? "actions-paused" : "actions-resumed", nowMs(), { by, reason });
       await committer.submit({ entries: [fact], build: () => ({ pause: pause ?? null }) });
       this.#pause = pause;
+      this.#handOutAgain();
       if (pause) return;
-      this.#handOutAll();
       for (const key of this.#held.keys()) this.#dirty.add(key);
       this.#drain();
     });
@@ -446,15 +447,22 @@ export class ResponseEngine {
     return [...this.#rows.all()].filter((row) => actuatorName.ofAction(row) === name && this.#mayBeHandedOut(row) && (row.expiresAtMs ?? 0) > nowMs);
   }
 
-  #handOutAll(): void {
-    for (const name of this.#streams.names()) for (const row of this.#handOut(name)) this.#streams.push(row);
+  /** What was issued before actions were paused, in a freeze, or under another mode, and still lives. */
+  #handOutAgain(): void {
+    const handing = this.#isHandingOut();
+    if (handing && !this.#handing) for (const name of this.#streams.names()) for (const row of this.#handOut(name)) this.#streams.push(row);
+    this.#handing = handing;
+  }
+
+  #isHandingOut(): boolean {
+    const { policy, nowMs } = this.#services;
+    return !this.#pause && policy().mode === "enforce" && !isFrozen(policy(), nowMs());
   }
 
   /** People undo what was done while nothing else is. */
   #mayBeHandedOut({ state, kind, purge }: ActionRow): boolean {
     if (purge?.purgedAtMs !== undefined) return false;
-    const acting = !this.#pause && this.#services.policy().mode === "enforce";
-    return state === ActionState.ISSUED && (acting || kind === ActionKind.RELEASE);
+    return state === ActionState.ISSUED && (kind === ActionKind.RELEASE || this.#isHandingOut());
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

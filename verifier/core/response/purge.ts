@@ -5,6 +5,7 @@ import type { ActionRow, DriftRow, NodeRow, PurgeRow, WorkloadRow } from "../../
 import { isAttested } from "../fleet/census.ts";
 import { selects } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
+import { isFrozen } from "./decide.ts";
 import { nodeRuleFor } from "./decide-node.ts";
 import type { AffectedLayer } from "./poison.ts";
 import { actionId, reported } from "./steps.ts";
@@ -45,7 +46,7 @@ export function purgeHeldBy({ policy, node, paused, actuator, nowMs }: PurgeSitu
   if (policy.mode !== "enforce") return policy.mode;
   if (node.revokedAtMs !== undefined || !isAttested(node.verdict)) return "node-not-attested";
   if (paused) return "paused";
-  if (policy.response.freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
+  if (isFrozen(policy, nowMs)) return "frozen";
   return actuator ? undefined : "no-actuator";
 }
 

@@ -18,6 +18,8 @@ export interface ResponseServices {
   readonly policy: () => Policy;
   /** By whatever credentials. */
   readonly samePerson: (a: string, b: string) => boolean;
+  /** Whether this person, or what they came with, was revoked after that time (Unix milliseconds): a word of before counts no more. */
+  readonly revokedSince: (by: string, atMs: number) => boolean;
   /** The node as it is judged now. */
   readonly node: (nodeId: string) => NodeRow | undefined;
   /** Every node that is known, as it is judged now; revoked ones too. */
