@@ -134,7 +134,7 @@ record_suite kubernetes test/vitest.kubernetes.config.ts
 
 echo; echo 'On containerd 2'
 export HULLMARK_ENGINE_BIN=$HULLMARK_STATE/tools/containerd-2
-vitest_suite containerd-2 600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/runtime-contract.test.ts
+vitest_suite containerd-2 900 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/{runtime-contract,cri}.test.ts
 record_suite containerd-2 test/vitest.kubernetes.config.ts
 vitest_suite containerd-2-layers 600 --config test/vitest.config.ts test/integration/replay-engines.test.ts
 record_suite containerd-2-layers test/vitest.config.ts

@@ -151,15 +151,14 @@ async function identityOf(bed: Testbed, configPath: string): Promise<string> {
 
 function agentSettings(options: StackOptions, directory: string, ports: Ports, index: number): object {
   const { bed, changes, contents, capture, runtime } = options;
+  const node = bed.kubernetes ?? bed.nodeRuntime;
   return {
     nodeName: nodeName(options, index),
     stateDirectory: join(directory, `agent-${index}`),
     verifier: { address: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, caFile: join(directory, "verifier", "admin", "ca.crt") },
     tpm: { tcti: bed.tpms[index]?.tcti ?? "none" },
     // Other test beds of this machine have containers too.
-    runtime:
-      runtime ??
-      (bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } }),
+    runtime: runtime ?? (node ? { cri: { socket: node.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } }),
     changes: { source: changes ?? "auto" },
     ...(contents && { contents }),
     ...(capture && { capture }),

@@ -6,7 +6,16 @@ import { chooseBridge, createBridge } from "./bridge.ts";
 import { type Containerd, startContainerd } from "./containerd.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { TestbedError } from "./error.ts";
-import { type Kubernetes, type KubernetesOptions, type Node, openNode, startKubernetes } from "./kubernetes/index.ts";
+import {
+  type Kubernetes,
+  type KubernetesOptions,
+  NODE_PROGRAMS,
+  type Node,
+  type NodeRuntime,
+  openNode,
+  startKubernetes,
+  startNodeRuntime,
+} from "./kubernetes/index.ts";
 import { type MountNamespace, openNamespace } from "./namespace.ts";
 import { testbedDirectory } from "./paths.ts";
 import { bootId, identify } from "./process-identity.ts";
@@ -17,7 +26,7 @@ import { startTpm, type Tpm } from "./tpm.ts";
 import { startWatchdog, type Watchdog } from "./watchdog.ts";
 
 export { type ExternalCluster, externalCluster } from "./kubernetes/external.ts";
-export type { Alertmanager, Containerd, Engine, Kubernetes, Registry, Tpm };
+export type { Alertmanager, Containerd, Engine, Kubernetes, NodeRuntime, Registry, Tpm };
 export { TestbedError };
 
 /** Which parts are wanted. An absent one is not started; `containerd` alone is a containerd without Docker. */
@@ -26,6 +35,8 @@ export interface TestbedParts {
   readonly containerd?: true;
   /** A Kubernetes of one node, with a containerd of its own; it can pull from `registry`, which is then at the host's address there. */
   readonly kubernetes?: true | KubernetesOptions;
+  /** Of such a node its containerd alone (CRI), without a kubelet or a control plane. */
+  readonly nodeRuntime?: true;
   readonly registry?: true;
   /** How many TPMs. */
   readonly tpms?: number;
@@ -46,6 +57,8 @@ export interface Testbed {
   readonly engine: Engine | undefined;
   readonly containerd: Containerd | undefined;
   readonly kubernetes: Kubernetes | undefined;
+  /** Where it is the part; of a cluster {@link Testbed.kubernetes} has it. */
+  readonly nodeRuntime: NodeRuntime | undefined;
   readonly registry: Registry | undefined;
   readonly tpms: readonly Tpm[];
   readonly alertmanager: Alertmanager | undefined;
@@ -95,14 +108,15 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
   const marker = markerOf(state.id);
   const env = { HULLMARK_TESTBED: state.id };
   const { parts } = options;
-  const node = parts.kubernetes ? openOwnNode(parts.kubernetes, directory, state) : Promise.resolve(undefined);
+  const node = parts.kubernetes || parts.nodeRuntime ? openOwnNode(parts, directory, state) : Promise.resolve(undefined);
   const registryStart = parts.registry ? node.then((opened) => startRegistry(directory, env, opened?.place.network.hostAddress ?? "127.0.0.1")) : undefined;
-  const [tpms, registry, alertmanager, runtime, kubernetes] = await allOrFirstFailure([
+  const [tpms, registry, alertmanager, runtime, kubernetes, nodeRuntime] = await allOrFirstFailure([
     Promise.all(Array.from({ length: parts.tpms ?? 0 }, (_, i) => startTpm(join(directory, `tpm${i}`), env))),
     registryStart,
     parts.alertmanager ? startAlertmanager(directory, env, parts.alertmanager === true ? {} : parts.alertmanager) : undefined,
     parts.engine || parts.containerd ? startRuntime(parts, directory, state, marker) : undefined,
-    Promise.all([node, registryStart]).then(([opened, pullable]) => opened && startKubernetes(opened, pullable?.host)),
+    Promise.all([node, registryStart]).then(([opened, pullable]) => (opened && parts.kubernetes ? startKubernetes(opened, pullable?.host) : undefined)),
+    Promise.all([node, registryStart]).then(([opened, pullable]) => (opened && parts.nodeRuntime ? startNodeRuntime(opened, pullable?.host) : undefined)),
   ]);
   const down = async (): Promise<void> => {
     // In order, so that databases and containers end cleanly; the sweep would end them anyway.
@@ -113,12 +127,12 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
     dockerHost: runtime?.engine?.dockerHost,
     containerd: runtime?.containerd.address,
     kubeconfig: kubernetes?.kubeconfig,
-    criSocket: kubernetes?.criSocket,
+    criSocket: (kubernetes ?? nodeRuntime)?.criSocket,
     registry: registry?.host,
     tctis: tpms.map((tpm) => tpm.tcti),
     endorsementRoots: tpms.map((tpm) => tpm.endorsementRoots),
     alertmanager: alertmanager?.url,
-    holder: (runtime ?? kubernetes)?.namespace.holder,
+    holder: (runtime ?? kubernetes ?? nodeRuntime)?.namespace.holder,
   };
   writeState(directory, state);
   return {
@@ -127,10 +141,11 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
     engine: runtime?.engine,
     containerd: runtime?.containerd,
     kubernetes,
+    nodeRuntime,
     registry,
     tpms,
     alertmanager,
-    wrap: (runtime ?? kubernetes)?.namespace.wrapMounts ?? ((argv) => ["/usr/bin/env", marker, ...argv]),
+    wrap: (runtime ?? kubernetes ?? nodeRuntime)?.namespace.wrapMounts ?? ((argv) => ["/usr/bin/env", marker, ...argv]),
     env,
     async keep() {
       state.keep = true;
@@ -142,9 +157,10 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
   };
 }
 
-async function openOwnNode(options: true | KubernetesOptions, directory: string, state: TestbedState): Promise<Node> {
+async function openOwnNode({ kubernetes }: TestbedParts, directory: string, state: TestbedState): Promise<Node> {
   if (process.getuid?.() !== 0) throw new TestbedError("needs_root", "a Kubernetes node needs root: run this with sudo");
-  return await openNode(directory, state.id, options === true ? {} : options, (link) => {
+  const options = kubernetes === undefined || kubernetes === true ? {} : kubernetes;
+  return await openNode(directory, state.id, options, kubernetes ? NODE_PROGRAMS.kubernetes : NODE_PROGRAMS.runtime, (link) => {
     state.links.push(link);
     writeState(directory, state);
   });

@@ -62,18 +62,23 @@ export function containerdExtractor(containerd: Containerd): LayerExtractor {
         writeFileSync(path, ociArchive(layers, reference));
         const imported = await run(containerd.ctr("-n", "replay", "images", "import", "--snapshotter", "overlayfs", path));
         if (imported.status !== 0) return { refused: imported.output.trim() };
-        const view = await run(containerd.ctr("-n", "replay", "snapshots", "--snapshotter", "overlayfs", "view", "--mounts", `view-${name}`, chainId(layers)));
-        if (view.status !== 0) throw new Error(`no snapshot of ${name}: ${view.output}`);
-        const [mount] = JSON.parse(view.output) as { Type: string; Source: string; Options: string[] }[];
-        const lower = mount?.Options.find((option) => option.startsWith("lowerdir="))
-          ?.slice(9)
-          .split(":") ?? [mount?.Source ?? ""];
-        return { directories: lower.reverse() };
+        return { directories: await snapshotDirectories((...args) => containerd.ctr("-n", "replay", ...args), name, layers) };
       } finally {
         rmSync(scratch, { recursive: true, force: true });
       }
     },
   };
+}
+
+/** Where the overlayfs snapshotter has layers that were extracted, bottom first. @param ctr argument vector in their namespace */
+export async function snapshotDirectories(ctr: (...args: string[]) => string[], name: string, layers: readonly Buffer[]): Promise<readonly string[]> {
+  const view = await run(ctr("snapshots", "--snapshotter", "overlayfs", "view", "--mounts", `view-${name}`, chainId(layers)));
+  if (view.status !== 0) throw new Error(`no snapshot of ${name}: ${view.output}`);
+  const [mount] = JSON.parse(view.output) as { Type: string; Source: string; Options: string[] }[];
+  const lower = mount?.Options.find((option) => option.startsWith("lowerdir="))
+    ?.slice(9)
+    .split(":") ?? [mount?.Source ?? ""];
+  return lower.reverse();
 }
 
 function run(argv: readonly string[]): Promise<{ status: number | null; output: string }> {

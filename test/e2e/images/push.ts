@@ -10,6 +10,8 @@ export interface LayerBlob {
   /** Of the tar, `sha256:…`. */
   readonly diffId: string;
   readonly size: number;
+  /** Default: a tar in gzip, of OCI. */
+  readonly mediaType?: string;
   readonly content: Buffer | { readonly path: string };
 }
 
@@ -76,7 +78,7 @@ export async function pushImage(host: string, repository: string, tag: string, i
     schemaVersion: 2,
     mediaType: MANIFEST,
     config: { mediaType: "application/vnd.oci.image.config.v1+json", digest: digestOf(config), size: config.length },
-    layers: layers.map(({ digest, size }) => ({ mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest, size })),
+    layers: layers.map(({ digest, size, mediaType = "application/vnd.oci.image.layer.v1.tar+gzip" }) => ({ mediaType, digest, size })),
   });
   const manifestDigest = digestOf(manifest);
   let digest = manifestDigest;

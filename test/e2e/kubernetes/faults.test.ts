@@ -1,6 +1,5 @@
 /** What breaks on a node: runtime, kubelet and API server go and come back, images and pods vanish. Nothing is lost, nothing stays believed that is not known. */
-import { randomUUID } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -12,8 +11,8 @@ import { believed, drifts, eventually, nodes, workloads } from "../fault-support
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { layerOf, type PushedImage, pushImage } from "../images/push.ts";
+import { openFiles } from "./agent-holds.ts";
 import { podFollower } from "./follower.ts";
-import { podLabels, RuntimeSocket, sandboxOf } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { pod } from "./workloads.ts";
 
@@ -28,9 +27,6 @@ spec:
 
 const WITHIN_MS = 240_000;
 const GRACE_SECONDS = 5;
-/** How many come and go in the last test. */
-const CHURN = Number(process.env["HULLMARK_CHURN_PODS"] ?? 40);
-const AT_ONCE = 4;
 
 let home: string;
 let bed: Testbed;
@@ -118,18 +114,6 @@ test("the image's name and content go from containerd while it runs: still judge
   );
 });
 
-/** What the descriptors show, so that a failure says which are left; not programs that start anywhere on the machine, each of which is looked at for a moment. */
-function openFiles(fds: string): string[] {
-  return readdirSync(fds).flatMap((fd) => {
-    try {
-      const shown = readlinkSync(join(fds, fd));
-      return !shown.startsWith("/") || shown.startsWith(bed.directory) ? [shown] : [];
-    } catch {
-      return [];
-    }
-  });
-}
-
 test("the agent alone is away: nothing counts as believed, what is written meanwhile is told, and what was started meanwhile is judged", async () => {
   const [agent] = stack.agents;
   await apply([pod("quiet", image.tagged)]);
@@ -192,7 +176,7 @@ test("a layer's directory goes while it is being measured: no error, no file sta
   const definition = acceptanceImage(programs);
   const bulk = { createdBy: "COPY bulk", layer: layerOf(tar(directory("srv/bulk"), ...many)) };
   const bulky = await pushImage(bed.registry?.host ?? "", "acme/bulky", "1", { ...definition, steps: [...definition.steps, bulk] });
-  const before = openFiles(fds).length;
+  const before = openFiles(fds, bed.directory).length;
   await apply([pod("bulky", bulky.tagged)]);
   const layer = await caughtIn("/srv/bulk", agentPid);
   try {
@@ -220,7 +204,7 @@ test("a layer's directory goes while it is being measured: no error, no file sta
   );
   await eventually(
     "no file stays open",
-    async () => openFiles(fds),
+    async () => openFiles(fds, bed.directory),
     (now) => now.length <= before + 8,
     WITHIN_MS,
   );
@@ -233,7 +217,7 @@ test("a layer's directory goes while it is being measured: no error, no file sta
 /** Stops the agent (SIGSTOP) while it has a file below such a directory open. @returns the layer's directory */
 async function caughtIn(below: string, pid: number): Promise<string> {
   for (const endMs = Date.now() + WITHIN_MS; Date.now() < endMs; ) {
-    const found = openFiles(`/proc/${pid}/fd`).find((path) => path.includes(below));
+    const found = openFiles(`/proc/${pid}/fd`, bed.directory).find((path) => path.includes(below));
     if (found) {
       process.kill(pid, "SIGSTOP");
       return found.slice(0, found.indexOf(below));
@@ -250,7 +234,7 @@ function noErrors(): void {
 test("pods that come and go faster than they can be measured leave nothing behind", { timeout: 400_000 }, async () => {
   const [agent] = stack.agents;
   const fds = `/proc/${agent?.daemon().process.pid}/fd`;
-  const before = openFiles(fds).length;
+  const before = openFiles(fds, bed.directory).length;
   const [ROUNDS, PODS] = [3, 12];
   for (let round = 0; round < ROUNDS; round++) {
     const names = Array.from({ length: PODS }, (_, i) => `churn-${round}-${i}`);
@@ -267,75 +251,9 @@ test("pods that come and go faster than they can be measured leave nothing behin
   );
   await eventually(
     "no file stays open",
-    async () => openFiles(fds),
+    async () => openFiles(fds, bed.directory),
     (now) => now.length <= before + 8,
     180_000,
   );
   noErrors();
-});
-
-/** What the agent holds: resident memory in MiB, and marks of fanotify and watches of inotify. */
-function heldBy(pid: number): { readonly mib: number; readonly watches: number } {
-  const mib = Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
-  const infos = readdirSync(`/proc/${pid}/fdinfo`).flatMap((fd) => {
-    try {
-      return readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8").split("\n");
-    } catch {
-      return [];
-    }
-  });
-  return { mib: Math.round(mib), watches: infos.filter((line) => /^(inotify wd|fanotify (ino|mnt_id|sdev))/.test(line)).length };
-}
-
-test(`${CHURN} pods are made and taken away as fast as containerd does it: no error, and files, watches and memory are as before`, {
-  timeout: 1_200_000,
-}, async () => {
-  const pid = stack.agents[0]?.daemon().process.pid ?? 0;
-  // It ends what it has not started.
-  await cluster.services.kubelet.stop();
-  using runtime = new RuntimeSocket(cluster.criSocket);
-  const one = async (): Promise<void> => {
-    const own = { name: `burst-${randomUUID()}`, uid: randomUUID() };
-    const sandbox = await runtime.runSandbox(own);
-    const labels = { ...podLabels(own), "io.kubernetes.container.name": "web" };
-    await runtime.startContainer(sandbox, { name: "web", image: image.tagged, command: ["/bin/sleep", "3600"], labels }, sandboxOf(own));
-    await runtime.removeSandbox(sandbox);
-  };
-  const burst = async (pods: number): Promise<void> => {
-    let left = pods;
-    const lane = async (): Promise<void> => {
-      while (left-- > 0) await one();
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, lane));
-  };
-  try {
-    // What is allocated once, and kept, is there after these.
-    await burst(AT_ONCE * 3);
-    const fds = `/proc/${pid}/fd`;
-    const [files, before] = [openFiles(fds).length, heldBy(pid)];
-    const sinceMs = Date.now();
-    await burst(CHURN);
-    const seconds = (Date.now() - sinceMs) / 1000;
-    await eventually(
-      "they are gone",
-      () => workloads(stack),
-      (all) => all.every(({ container }) => !container.name.includes("/burst-")),
-      WITHIN_MS,
-    );
-    await eventually(
-      "no file stays open, and no watch",
-      async () => ({ files: openFiles(fds), ...heldBy(pid) }),
-      (now) => now.files.length <= files + 8 && now.watches <= before.watches + 8,
-      WITHIN_MS,
-    );
-    const after = heldBy(pid);
-    console.info(
-      `${CHURN} pods in ${seconds.toFixed(0)} s; agent ${before.mib} MiB before, ${after.mib} after; ${before.watches} watches, ${after.watches} after`,
-    );
-    // Less than a page of 4 KiB for each, beyond what a heap that was never full has grown by.
-    expect(after.mib).toBeLessThan(before.mib + 64 + (CHURN * 4) / 1024);
-    noErrors();
-  } finally {
-    await cluster.services.kubelet.start();
-  }
 });

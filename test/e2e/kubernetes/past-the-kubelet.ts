@@ -8,6 +8,8 @@ export interface SmuggledContainer {
   readonly name: string;
   /** As the runtime has it. */
   readonly image: string;
+  /** What the pod's specification calls it, which a kubelet tells beside the id; default: nothing is told. */
+  readonly asked?: string;
   readonly command: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
@@ -41,11 +43,11 @@ function entries(field: number, pairs: Readonly<Record<string, string>>): [numbe
 }
 
 /** CreateContainerRequest's `config`. */
-function configOf({ name, image, command, labels = {}, env = {}, capabilities = [], mounts = {}, groups = [] }: SmuggledContainer): Uint8Array {
+function configOf({ name, image, asked, command, labels = {}, env = {}, capabilities = [], mounts = {}, groups = [] }: SmuggledContainer): Uint8Array {
   const added = message(capabilities.map((capability): [number, string] => [1, capability]));
   return message([
     [1, message([[1, name]])],
-    [2, message([[1, image]])],
+    [2, message([[1, image], ...(asked === undefined ? [] : [[18, asked] as const])])],
     ...command.map((word): [number, string] => [3, word]),
     ...entries(6, env),
     ...entries(7, mounts),
@@ -71,9 +73,14 @@ export class RuntimeSocket implements Disposable {
     this.#client.close();
   }
 
-  /** On its node's network. @returns its id */
-  runSandbox(pod: { readonly name: string; readonly uid: string }): Promise<string> {
-    return this.#named("RunPodSandbox", message([[1, sandboxOf(pod)]]));
+  /** On its node's network. @param cgroup see {@link sandboxOf} @returns its id */
+  runSandbox(pod: { readonly name: string; readonly uid: string }, cgroup?: string): Promise<string> {
+    return this.#named("RunPodSandbox", message([[1, sandboxOf(pod, cgroup)]]));
+  }
+
+  /** From its registry. */
+  async pull(image: string): Promise<void> {
+    await this.#call("PullImage", message([[1, message([[1, image]])]]), "ImageService");
   }
 
   /** @returns the container's id; it runs */
@@ -99,10 +106,10 @@ export class RuntimeSocket implements Disposable {
     return (await this.#call(method, request)).subarray(2).toString("utf8");
   }
 
-  #call(method: string, request: Uint8Array): Promise<Buffer> {
+  #call(method: string, request: Uint8Array, service = "RuntimeService"): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const plain = (bytes: Buffer): Buffer => bytes;
-      this.#client.makeUnaryRequest(`/runtime.v1.RuntimeService/${method}`, plain, plain, Buffer.from(request), (error, answer) =>
+      this.#client.makeUnaryRequest(`/runtime.v1.${service}/${method}`, plain, plain, Buffer.from(request), (error, answer) =>
         error || !answer ? reject(error ?? new Error("no answer")) : resolve(answer),
       );
     });
@@ -114,8 +121,8 @@ export function podLabels({ name, uid }: { readonly name: string; readonly uid: 
   return { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid };
 }
 
-/** PodSandboxConfig, of a pod in namespace `default`. */
-export function sandboxOf(pod: { readonly name: string; readonly uid: string }): Uint8Array {
+/** PodSandboxConfig, of a pod in namespace `default`. @param cgroup its parent, absolute; default the runtime's own */
+export function sandboxOf(pod: { readonly name: string; readonly uid: string }, cgroup?: string): Uint8Array {
   const writer = new BinaryWriter();
   // NamespaceOption.network: NODE.
   const options = writer.tag(1, VARINT).int32(2).finish();
@@ -124,7 +131,11 @@ export function sandboxOf(pod: { readonly name: string; readonly uid: string }):
     [2, pod.uid],
     [3, "default"],
   ]);
-  return message([[1, metadata], ...entries(6, podLabels(pod)), [8, message([[2, message([[1, options]])]])]]);
+  return message([
+    [1, metadata],
+    ...entries(6, podLabels(pod)),
+    [8, message([...(cgroup === undefined ? [] : [[1, cgroup] as const]), [2, message([[1, options]])]])],
+  ]);
 }
 
 /** @returns the container's id; it runs */
