@@ -51,7 +51,14 @@ export interface KubernetesEvent {
   readonly metadata: { readonly annotations?: Readonly<Record<string, string>> };
 }
 
+export interface KubernetesNode {
+  readonly metadata: { readonly uid: string; readonly labels: Readonly<Record<string, string>>; readonly annotations: Readonly<Record<string, string>> };
+  readonly spec: { readonly unschedulable?: boolean; readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[] };
+}
+
 export const WITHIN_MS = 240_000;
+/** Label and taint of a node that is marked. */
+export const UNTRUSTED = "hullmark.dev/untrusted";
 /** Pods that nothing is done to. */
 const ROOM = 28;
 
@@ -63,6 +70,20 @@ export function rights(): readonly object[] {
     return all.flatMap((rules) => (parse(rules) as { rules: readonly object[] }).rules);
   });
 }
+
+export const untrustedTaints = ({ spec }: KubernetesNode) => (spec.taints ?? []).filter(({ key }) => key === UNTRUSTED);
+export const isUnmarked = (node: KubernetesNode): boolean => node.spec.unschedulable !== true && untrustedTaints(node).length === 0;
+
+/** What is said of nodes, to be put into the policy in force: every mark for these reasons, and no limits. */
+export const marking = (reason: string): readonly [from: string, to: string] => [
+  "  response:\n",
+  `  response:
+    nodes:
+      hourlyPercent: 100
+      atOncePercent: 100
+      rules: [{ name: workers, reasons: [${reason}], marks: [label, taint, cordon], cluster: true, lift: automatic }]
+`,
+];
 
 export class Acting {
   readonly #bed: ActingBed;
@@ -133,6 +154,32 @@ export class Acting {
     }
   }
 
+  /** @param name of the policy that this makes of the one in force @param changed what stands there, and what takes its place */
+  async underPolicy(name: string, changed: readonly (readonly [from: string, to: string])[], work: () => Promise<void>): Promise<void> {
+    const { stack } = this.#bed;
+    const before = readFileSync(stack.policyPath, "utf8");
+    const inForce = (wanted: string) =>
+      eventually(
+        `policy ${wanted} is in force`,
+        () => stack.json<{ policy: { name: string } }>("status"),
+        ({ policy }) => policy.name === wanted,
+        WITHIN_MS,
+      );
+    const [, replaced = ""] = /^metadata: { name: (\S+) }$/m.exec(before) ?? [];
+    const text = [[`{ name: ${replaced} }`, `{ name: ${name} }`] as const, ...changed].reduce((all, [from, to]) => {
+      if (!all.includes(from)) throw new Error(`the policy has no ${from}`);
+      return all.replace(from, to);
+    }, before);
+    writeFileSync(stack.policyPath, text);
+    try {
+      await inForce(name);
+      await work();
+    } finally {
+      writeFileSync(stack.policyPath, before);
+    }
+    await inForce(replaced);
+  }
+
   async stop(): Promise<void> {
     await this.kubectl("delete", "deployment/room", "--ignore-not-found", "--wait=false");
     await this.#actuator?.stop();
@@ -170,6 +217,18 @@ export class Acting {
 
   async events(uid: string): Promise<readonly KubernetesEvent[]> {
     return JSON.parse(await this.kubectl("get", "events", `--field-selector=involvedObject.uid=${uid}`, "--output=json")).items;
+  }
+
+  /** The cluster's only one. */
+  async node(): Promise<KubernetesNode> {
+    return JSON.parse(await this.kubectl("get", "node", this.#bed.cluster.nodeName, "--output=json"));
+  }
+
+  /** Whatever became of a test that had the node marked. */
+  async unmark(): Promise<void> {
+    const { nodeName } = this.#bed.cluster;
+    await this.kubectl("uncordon", nodeName);
+    await this.kubectl("taint", "node", nodeName, `${UNTRUSTED}:NoSchedule-`).catch(() => undefined);
   }
 
   /** Waits until so many pods of it run, each judged clean. */

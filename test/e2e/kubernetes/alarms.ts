@@ -1,5 +1,5 @@
 /** What is no attack, or cannot be healed by what is done: it is acted on as often as the limits allow, people are paged once, and what serves goes on serving. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -57,12 +57,10 @@ interface Listed {
 export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
   let acting: Acting;
   let home: string;
-  let before: string;
 
   beforeAll(() => {
     acting = actingOf();
     home = mkdtempSync(join(tmpdir(), "hullmark-alarms-"));
-    before = readFileSync(of().stack.policyPath, "utf8");
   });
 
   afterAll(async () => {
@@ -84,26 +82,6 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
       (all) => all.length > 0,
       WITHIN_MS,
     );
-
-  /** @param name of the policy that this makes of it */
-  async function underPolicy(name: string, changed: readonly [from: string, to: string], work: () => Promise<void>): Promise<void> {
-    const { stack } = of();
-    const inForce = (wanted: string) =>
-      eventually(
-        `policy ${wanted} is in force`,
-        () => stack.json<{ policy: { name: string } }>("status"),
-        ({ policy }) => policy.name === wanted,
-        WITHIN_MS,
-      );
-    writeFileSync(stack.policyPath, before.replace("{ name: cluster }", `{ name: ${name} }`).replace(...changed));
-    try {
-      await inForce(name);
-      await work();
-    } finally {
-      writeFileSync(stack.policyPath, before);
-    }
-    await inForce("cluster");
-  }
 
   /** A pipeline that knows of nothing: whenever it finds another image than its own, rolled out, it puts in its own. @returns ends it, and says how often it did */
   function pipeline(app: string, image: string): () => Promise<number> {
@@ -202,7 +180,7 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
     const upper = mkdtempSync(join(home, "upper-"));
     writeFileSync(join(upper, "miner"), "nobody wrote this\n", { mode: 0o755 });
 
-    await underPolicy("alarmed", ["hourlyPercent: 100", `hourlyPercent: ${hourlyPercent}`], async () => {
+    await acting.underPolicy("alarmed", [["hourlyPercent: 100", `hourlyPercent: ${hourlyPercent}`]], async () => {
       await restart({ HULLMARK_NATIVE: faulty, FAULTY_UPPER: upper });
       let taken: Listed["actions"] = [];
       try {

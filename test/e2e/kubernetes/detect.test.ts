@@ -22,6 +22,7 @@ import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower, READING_CONFIG_MAPS, REVIEWING } from "./follower.ts";
 import { injectSidecars } from "./inject-sidecars.ts";
 import { ISOLATING, isolations } from "./isolations.ts";
+import { CLIMBING, ladder } from "./ladder.ts";
 import { namespacedPeople, PEOPLE } from "./namespaces.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
@@ -130,7 +131,7 @@ spec:
   response:
     pause: 1m
     hourlyPercent: 100
-    rules:${ALARMING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}${SILENT}`;
+    rules:${ALARMING}${CLIMBING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}${SILENT}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
@@ -288,6 +289,11 @@ describe("acting", () => {
       () => acting,
     ));
   describe("isolations", () => isolations(of, () => acting));
+  describe("the ladder", () =>
+    ladder(
+      () => ({ ...of(), sign, retiring }),
+      () => acting,
+    ));
   describe("a poisoned layer", () =>
     poisonedLayer(
       () => ({ ...of(), sign, retiring }),
