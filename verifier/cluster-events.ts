@@ -12,7 +12,7 @@ const EVENTS_MS = 1_000;
 const RETRY_EVENTS_MS = 30_000;
 
 /**
- * Tells the cluster of drift in its pods where that is configured.
+ * Tells the cluster of drift in its pods, and of rollbacks that are refused here, where that is configured.
  * @param podOf the pod of a container that is there now @returns ends it
  */
 export function tellingPods(
@@ -22,7 +22,10 @@ export function tellingPods(
 ): () => Promise<void> {
   if (!kubernetes?.podEvents) return async () => {};
   const planned = new PodEvents((text) => hash("sha256", text));
-  const end = events.on("drift", (row) => planned.note(row, podOf(row), clock.nowMs()));
+  const ends = [
+    events.on("drift", (row) => planned.note(row, podOf(row), clock.nowMs())),
+    events.on("action", (row) => planned.noteRefusal(row, clock.nowMs())),
+  ];
   const stop = new AbortController();
   let [dropped, restMs] = [0, EVENTS_MS];
   const round = async (): Promise<void> => {
@@ -49,7 +52,7 @@ export function tellingPods(
     });
   }
   return async () => {
-    end();
+    for (const end of ends) end();
     stop.abort();
     cancel();
     await running;

@@ -3,7 +3,9 @@
 import { containerOfRevision, serviceOfContainer } from "./core/fleet/affirmed-images.ts";
 import type { Images } from "./core/images/types.ts";
 import { NO_ROLLBACK, ROLLBACK_LABEL, type Rollback, type Standing } from "./core/response/rollback.ts";
+import { type KnownRisk, knownRisk } from "./core/risk/known-risk.ts";
 import type { Sessions } from "./core/session/index.ts";
+import type { VulnerabilityOverview } from "./core/vulnerabilities/index.ts";
 import type { PodView } from "./ports/pod-view.ts";
 import type { AffirmedRevisionRow, EarlierImage } from "./ports/rows.ts";
 import type { Store } from "./ports/store.ts";
@@ -14,35 +16,51 @@ interface Services {
   readonly store: Store;
   /** undefined: no cluster's pods are watched. */
   readonly pods?: Pick<PodView, "get"> | undefined;
+  readonly vulnerabilities: Pick<VulnerabilityOverview, "all">;
 }
 
 type Live = NonNullable<ReturnType<Sessions["get"]>>["live"];
 type Container = NonNullable<ReturnType<Live["memory"]["containers"]["get"]>>;
 
 export function earlierImages(services: Services) {
-  const { sessions, images, store, pods } = services;
+  const { sessions, images, store, pods, vulnerabilities } = services;
+  const risksOf = (digests: ReadonlySet<string>): ReadonlyMap<string, KnownRisk | undefined> =>
+    new Map(vulnerabilities.all(({ configDigest }) => digests.has(configDigest)).map((each) => [each.image.configDigest, knownRisk(each)]));
   /** undefined: the node has not told of the container yet, since it or the verifier began anew. */
   return async (nodeId: string, containerId: string): Promise<Rollback | undefined> => {
     const live = sessions.get(nodeId)?.live;
     const container = live?.memory.containers.get(containerId);
     if (!live || !container) return undefined;
     const { identity } = container;
+    const present = presentOf(images, live, container);
     const never = Object.hasOwn(identity.labels, ROLLBACK_LABEL) && identity.labels[ROLLBACK_LABEL] === "never";
     if (identity.pod) {
       const rollout = await rolloutOf({ images, store, pods }, live, container, identity.pod);
-      return rollout ? { never, earlier: [], rollout } : { ...NO_ROLLBACK, never };
+      if (!rollout) return { ...NO_ROLLBACK, never };
+      const own = ({ images: of }: (typeof rollout.revisions)[number]): string => of.find((each) => each.container === rollout.container)?.configDigest ?? "";
+      const risks = risksOf(new Set([present, ...rollout.revisions.map(own)]));
+      const revisions = rollout.revisions.map((each) => ({ ...each, risk: risks.get(own(each)) }));
+      return { never, risk: risks.get(present), earlier: [], rollout: { ...rollout, revisions } };
     }
     const service = serviceOfContainer(identity);
     if (service === undefined) return NO_ROLLBACK;
     const rows = await store.readAffirmedImages(nodeId, service);
+    const risks = risksOf(new Set([present, ...rows.map(({ configDigest }) => configDigest)]));
     return {
       never,
+      risk: risks.get(present),
       earlier: rows.map(({ configDigest, imageId, reference }) => {
         const image = { configDigest, imageId, reference };
-        return { image, standing: standingOf(images, live, container, image, identity.name, true) };
+        return { image, standing: standingOf(images, live, container, image, identity.name, true), risk: risks.get(configDigest) };
       }),
     };
   };
+}
+
+/** Digest of the image that the container runs: as its registry has it; until that has told, as the node does. */
+function presentOf(images: Pick<Images, "view">, { node, memory }: Live, { identity, filesystem }: Container): string {
+  const of = { ...identity, containerName: identity.name, nodeName: node.name, architecture: memory.node?.architecture ?? "", dialect: filesystem.dialect };
+  return images.view(of).configDigest || identity.configDigest;
 }
 
 /** Every revision of the pod's workload of which all is known, the present one too. */

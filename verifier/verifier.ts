@@ -200,7 +200,10 @@ async function start(
   const vulnerabilities = await VulnerabilityReports.open({
     ...{ store: sqlite.store, committer, nowMs },
     images: () => images.rows(),
-    changed: () => images.reportsChanged(),
+    changed: () => {
+      images.reportsChanged();
+      void response.reconsider().catch((error: unknown) => logger.error({ err: error }, "what is held back could not be looked at again"));
+    },
   });
   const imported = (digests: readonly string[]) => vulnerabilities.counting(digests);
   const images = await imageService({ registry, verifiers, revocations, imported, clock, logger }, sqlite, policies, committer, stack);
@@ -262,11 +265,12 @@ async function start(
     onProblem: (nodeId: string, container: string, error: unknown) =>
       logger.error({ nodeId, container, err: error }, "a container could not be judged under another policy"),
   };
+  const earlier = { sessions, store: sqlite.store, pods: pods?.view, vulnerabilities: vulnerabilityOverview };
   const past: HistoryServices = {
     ...{ store: sqlite.store, nowMs, pause: simulation.pause, inForce: () => policies.current },
     log: () => ({ reader: sqlite.log, size: log.size }),
     simulate: (policy, signal) => simulatePolicy(policy, simulation, signal, MAX_FINDINGS),
-    rollbacks: async (policy, signal) => earlierImages({ sessions, images: await images.under(policy, signal), store: sqlite.store, pods: pods?.view }),
+    rollbacks: async (policy, signal) => earlierImages({ ...earlier, images: await images.under(policy, signal) }),
     nodeVerdict: (nodeId) => (sessions.get(nodeId)?.live.node ?? fleet.get(nodeId))?.verdict,
     paused: () => response.pause !== undefined,
   };
@@ -278,7 +282,7 @@ async function start(
     revokedSince: (by, atMs) => people.revokedSince(atMs).some((name) => samePerson(name, by)),
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
-    rollback: earlierImages({ sessions, images, store: sqlite.store, pods: pods?.view }),
+    rollback: earlierImages({ ...earlier, images }),
     layerChains: layerChains(sqlite.store),
     cluster: config.kubernetes?.cluster,
     pod: podTargets(config, identityOf, pods?.view),

@@ -5,9 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import { ResponseEngine } from "@hullmark/verifier/core/response/index";
+import type { Rollback } from "@hullmark/verifier/core/response/rollback";
+import type { KnownRisk } from "@hullmark/verifier/core/risk/known-risk";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { testNoteSigner } from "../fakes/note-signer.ts";
@@ -54,7 +57,10 @@ async function drifted(...found: Partial<DriftRow>[]): Promise<void> {
 }
 
 /** @returns what is held back of all that contradicts, what people are told of that, and how many intents the cluster's actuator got */
-async function decided(rollout = rolloutTo("sha256:8")): Promise<{ held: object; told: readonly string[]; issued: number }> {
+async function decided(
+  rollout: NonNullable<Rollback["rollout"]> = rolloutTo("sha256:8"),
+  risk?: KnownRisk,
+): Promise<{ held: object; told: readonly string[]; issued: number }> {
   let issued = 0;
   const submit = async ({ build }: Draft) => {
     const commit = build(0);
@@ -65,7 +71,11 @@ async function decided(rollout = rolloutTo("sha256:8")): Promise<{ held: object;
   const engine = await ResponseEngine.open({
     ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: { submit } as unknown as Committer },
     ...{ nowMs: () => Date.now(), verifierId: "v1", region: "eu-1", policy: () => policy, cluster: "prod", pod: () => POD },
-    ...{ node: (id: string) => attested.find((each) => each.id === id), nodes: () => attested, rollback: async () => ({ never: false, earlier: [], rollout }) },
+    ...{
+      node: (id: string) => attested.find((each) => each.id === id),
+      nodes: () => attested,
+      rollback: async () => ({ never: false, risk, earlier: [], rollout }),
+    },
     ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), passing: () => {} },
     onProblem: (error: unknown) => {
       throw error;
@@ -93,4 +103,24 @@ test("all that is verified is the present image, by another name: nothing is don
   await drifted(UNSIGNED, UNSIGNED);
   const { configDigest } = workload("", "");
   expect(await decided(rolloutTo(configDigest))).toEqual({ held: { "same-image": 2 }, told: ["same-image"], issued: 0 });
+});
+
+test("all that is verified has a higher risk than what runs: the refusal is on record, once a container, and people are told why", async () => {
+  await drifted(UNSIGNED, UNSIGNED);
+  const risk = { figure: 20, because: "2 open" };
+  const rollout = rolloutTo("sha256:8");
+  const worse = { ...rollout, revisions: rollout.revisions.map((each) => ({ ...each, risk: { figure: 34, because: "5 open" } })) };
+  expect(await decided(worse, risk)).toEqual({ held: { "higher-risk": 2 }, told: ["higher-risk"], issued: 0 });
+  // A verifier that is started again says so, and records nothing anew.
+  expect(await decided(worse, risk)).toEqual({ held: { "higher-risk": 2 }, told: ["higher-risk"], issued: 0 });
+  const actions = await sqlite.store.listActions({ states: [], sinceMs: 0 }, { after: "", limit: 10 });
+  expect(actions.map(({ kind, state, reason }) => ({ kind, state, reason }))).toEqual(
+    NODES.map(() => ({ kind: ActionKind.ROLLBACK, state: ActionState.REFUSED, reason: "higher-risk" })),
+  );
+  expect(actions[0]).toMatchObject({
+    ...{ pod: { name: POD.name }, rollout: { owner: rollout.owner }, settledAtMs: expect.any(Number) },
+    detail: `r.example/web@sha256:${"1".repeat(64)} has vulnerabilities of 34 (5 open), what runs has 20 (2 open)`,
+  });
+  // Less is known to be wrong with it by now.
+  expect(await decided(rollout, risk)).toMatchObject({ issued: 1 });
 });

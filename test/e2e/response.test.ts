@@ -14,6 +14,7 @@ import { freePort } from "../../deploy/testbed/http-service.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
+import { trivyReport } from "../fakes/scan-reports.ts";
 import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
@@ -315,8 +316,7 @@ test("an unsigned image that is rolled out is rolled back to the signed one befo
   // The breakers allow as many actions an hour as there are containers.
   for (const spare of ["spare-1", "spare-2", "spare-3"]) await shop.docker("run", "-d", "--name", spare, faults.image.reference);
   const [good, bad] = [await pushShop("2", "SHOP_EDITION=good"), await pushShop("3", "SHOP_EDITION=bad", "LD_PRELOAD=/evil.so")];
-  const offline = ["--use-signing-config=false", "--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
-  await cosign("v3", home, ["sign", "--key", key.privateKey, ...offline, good.reference]);
+  await signedBy(key, good);
   const rollOut = (name: string, reference: string) =>
     shop.docker("run", "-d", "--name", name, "--restart", "unless-stopped", "-e", "COLOUR=red", "-v", `${name}:/data`, reference);
   for (const name of ["shop", "shop-two"]) await rollOut(name, good.tagged);
@@ -349,6 +349,79 @@ test("an unsigned image that is rolled out is rolled back to the signed one befo
   expect(halted).toMatchObject({ kind: "stop", target: null });
   expect(await shop.docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", "shop-two")).toBe("false no");
   await verifyLog(faults.stack);
+});
+
+/** Under both keys, of which one may be revoked. */
+function policyOfTwo(other: string, ...revocations: object[]): string {
+  const policy = parse(policyOf(publicKey, JSON.stringify(revocations))) as {
+    spec: { authorities: object[]; rules: { require: { signatures: { authorities: string[] } } }[] };
+  };
+  policy.spec.authorities.push({ name: "retiring", key: other });
+  policy.spec.rules[0]?.require.signatures.authorities.push("retiring");
+  return stringify(policy);
+}
+
+const OFFLINE = ["--use-signing-config=false", "--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
+const signedBy = async ({ privateKey }: CosignKey, { reference }: PushedImage): Promise<unknown> =>
+  await cosign("v3", home, ["sign", "--key", privateKey, ...OFFLINE, reference]);
+const start = (name: string, { tagged }: PushedImage): Promise<string> => faults.victim("shop").docker("run", "-d", "--name", name, tagged);
+const replaced = async (name: string, image: PushedImage): Promise<string> => {
+  await faults.victim("shop").docker("rm", "-f", name);
+  return await start(name, image);
+};
+
+test("a key is revoked while what it signed runs: back to what another key signed; and what it signed is passed over when something else is undone", async () => {
+  logsOnFailure();
+  for (const spare of ["spare-4", "spare-5", "spare-6"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
+  const retiring = await cosignKeyPair("v3", home, "retiring");
+  const other = readFileSync(retiring.publicKeyPath, "utf8").trim();
+  const [kept, newer, stranger] = [await pushShop("4"), await pushShop("5"), await pushShop("6")];
+  await signedBy(key, kept);
+  await signedBy(retiring, newer);
+  writeFileSync(faults.stack.policyPath, policyOfTwo(other));
+  const names = ["shop-key", "shop-passed"];
+  for (const image of [kept, newer]) {
+    for (const name of names) await (image === kept ? start(name, image) : replaced(name, image));
+    for (const name of names) await verdictOf(name, "affirming");
+  }
+  // One of them runs what the key signed, when that is revoked; of the other it is what ran last, verified then.
+  await faults.victim("shop").docker("rm", "-f", "shop-passed");
+  writeFileSync(faults.stack.policyPath, policyOfTwo(other, { reason: "INC-8", key: other }));
+  await start("shop-passed", stranger);
+  for (const name of names) {
+    expect(await doneTo(name)).toMatchObject({ kind: "rollback", target: { configDigest: kept.configDigest } });
+    await verdictOf(name, "affirming");
+  }
+});
+
+test("what is verified is not gone back to where worse is known of it than of what runs: that is on record, and the rung after it is taken", async () => {
+  logsOnFailure();
+  for (const spare of ["spare-7", "spare-8"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
+  writeFileSync(faults.stack.policyPath, policyOf(publicKey));
+  const [worse, stranger] = [await pushShop("7"), await pushShop("8")];
+  await signedBy(key, worse);
+  await start("shop-risk", worse);
+  // No rule of response is for this one.
+  await start("beside", stranger);
+  await verdictOf("shop-risk", "affirming");
+  await verdictOf("beside", "contraindicated");
+  const flaw = { id: "CVE-2026-0001", name: "libssl3", version: "3.0.1", severity: "critical" };
+  for (const [image, found] of [
+    [worse, [flaw]],
+    [stranger, []],
+  ] as const) {
+    const report = join(home, `${image.configDigest.slice(7, 19)}.json`);
+    writeFileSync(report, JSON.stringify(trivyReport(found, { config: image.configDigest, createdAt: new Date().toISOString() })));
+    const { code, stderr } = await faults.stack.hullmark("vulnerabilities", "import", report);
+    expect(code, stderr).toBe(0);
+  }
+  const container = await replaced("shop-risk", stranger);
+  expect(await doneTo("shop-risk")).toMatchObject({ kind: "stop", container: { id: container } });
+  const refused = (await actions()).find(({ container: { id }, state }) => id === container && state === "refused");
+  expect(refused).toMatchObject({ kind: "rollback", reason: "higher-risk", target: { configDigest: worse.configDigest } });
+  const ofIt = async () => (await logEntries(faults.stack)).filter(({ id }) => id === refused?.id);
+  const entries = await eventually("the log tells of it", ofIt, ({ length }) => length > 0, SETTLE_MS);
+  expect(entries).toMatchObject([{ type: "action", state: "refused", reason: "higher-risk", detail: expect.stringContaining("CVE-2026-0001"), intent: null }]);
 });
 
 test("a container that drifts is isolated, and is found wrong in nothing else for that; people release it, and it is left in peace", async () => {

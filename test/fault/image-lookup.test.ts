@@ -342,7 +342,9 @@ test("an image to go back to is waited for while its registry is away for minute
     reference: `${image.repository}@${image.manifestDigest}`,
     affirmedAtMs: 1,
   };
-  const identity = { name: "web", workload: "web", labels: {}, runtime: "docker" };
+  const { reference } = row;
+  const asItRuns = { imageReference: reference, repoDigests: [reference], configDigest, imageId: configDigest };
+  const identity = { name: "web", workload: "web", labels: {}, runtime: "docker", ...asItRuns };
   const live = {
     node: { name: "n" },
     memory: { node: { architecture: "x86_64" }, containers: new Map([["c1", { identity, filesystem: { dialect: "docker" } }]]) },
@@ -352,6 +354,7 @@ test("an image to go back to is waited for while its registry is away for minute
     images: service,
     sessions: { get: () => ({ live }) } as unknown as Sessions,
     store: { readAffirmedImages: async () => known } as unknown as Store,
+    vulnerabilities: { all: () => [] },
   });
   const standing = async () => (await ask("n1", "c1"))?.earlier.map((each) => each.standing) ?? [];
   registry.fault = () => true;

@@ -105,7 +105,8 @@ describe("what a pod's workload could go back to", () => {
       }),
     } as unknown as Images;
     const store = { readAffirmedRevisions: async (workload: string) => rows.filter((each) => each.workload === workload) } as unknown as Store;
-    const found = await earlierImages({ images, store, sessions: { get: () => ({ live }) } as unknown as Sessions, pods: { get: () => pod } })("n1", "c1");
+    const sessions = { get: () => ({ live }) } as unknown as Sessions;
+    const found = await earlierImages({ images, store, sessions, pods: { get: () => pod }, vulnerabilities: { all: () => [] } })("n1", "c1");
     return found?.rollout && { ...found.rollout, revisions: found.rollout.revisions.map(({ name, standing }) => `${name} ${standing}`) };
   };
 
@@ -149,7 +150,8 @@ test("where a service could go back to is not known while its node is away, or h
   const ask = (live: unknown) => {
     const sessions = { get: () => live && { live } } as unknown as Sessions;
     const store = { readAffirmedImages: async () => [] } as unknown as Store;
-    return earlierImages({ sessions, store, images: {} as unknown as Images })("n1", "c1");
+    const images = { view: () => ({ configDigest: "" }) } as unknown as Images;
+    return earlierImages({ sessions, store, images, vulnerabilities: { all: () => [] } })("n1", "c1");
   };
   const told = (containers: Record<string, unknown>) => ({ node: { name: "n" }, memory: { containers: new Map(Object.entries(containers)) } });
   expect(await ask(undefined)).toBeUndefined();

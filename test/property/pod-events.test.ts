@@ -2,8 +2,9 @@
 import { hash } from "node:crypto";
 import { ActorEntry, Severity } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { BURST, MAX_PODS, type PodEvent, PodEvents, SERIES_MS, UPDATE_MS, WRITES_PER_SECOND } from "@hullmark/verifier/core/fleet/pod-events";
-import type { DriftRow } from "@hullmark/verifier/ports/rows";
+import type { ActionRow, DriftRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -120,4 +121,35 @@ test("every drift that opened is in a count, and writes keep to their rate", () 
     }),
     { numRuns: 100 },
   );
+});
+
+test("a rollback that the verifier refuses is one Event on its pod, written once, with the entry of the log; other refusals are their actuator's to tell", () => {
+  const events = planned();
+  const refused = {
+    ...{ id: "A-1", driftId: "D-1", logIndex: 7, kind: ActionKind.ROLLBACK, state: ActionState.REFUSED, reason: "higher-risk" },
+    ...{ detail: "r.example/web\n has vulnerabilities of 34", pod: { ...pod("a"), cluster: "prod", imageDigests: [] } },
+  } as unknown as ActionRow;
+  events.noteRefusal(refused, 0);
+  events.noteRefusal({ ...refused, id: "A-2", reason: "rollback-never" }, 0);
+  events.noteRefusal({ ...refused, id: "A-3", pod: undefined }, 0);
+  const note = "a is of an image that is not trusted, and is not rolled back: higher-risk: r.example/web\\x0a has vulnerabilities of 34 (A-1, D-1, log 7)";
+  const due = [{ reason: "RollbackRefused", note, count: 1, written: false, pod: pod("a") }];
+  // What is not answered comes again.
+  expect(events.due(1000)).toMatchObject(due);
+  expect(write(events, 2000)).toMatchObject(due);
+  expect(write(events, 3000)).toEqual([]);
+});
+
+test("however many rollbacks are refused, no more Events are written than the rate allows", () => {
+  const events = planned();
+  for (let i = 0; i < BURST + 10; i++)
+    events.noteRefusal(
+      {
+        ...{ id: `A-${i}`, driftId: "D-1", logIndex: i, kind: ActionKind.ROLLBACK, state: ActionState.REFUSED, reason: "higher-risk", detail: "" },
+        pod: pod(`p${i}`),
+      } as unknown as ActionRow,
+      0,
+    );
+  for (let i = 0; i < 10; i++) events.note(drift(`D-${i}`), pod(`q${i}`), 0);
+  expect(write(events, 0)).toHaveLength(BURST);
 });

@@ -21,6 +21,7 @@ import {
   issued,
   newAction,
   REPORT_GRACE_MS,
+  refusedAction,
   settled,
   TERMINATING_MS,
   waiting,
@@ -466,6 +467,21 @@ describe("one container", () => {
       );
     });
 
+    test("revisions of which worse is known than of what runs are not named to the actuator; the others are", () => {
+      const risk = (figure: number) => ({ figure, because: "because" });
+      const of = (...figures: number[]): Rollback => ({ ...known(figures.map((figure, n) => ({ ...revision(n + 1), risk: risk(figure) }))), risk: risk(20) });
+      expect(untrusted(of(21, 20, 50, 0))).toMatchObject({ kind: ActionKind.ROLLBACK, rollout: { revisions: [{ name: "web-2" }, { name: "web-4" }] } });
+      expect(JSON.stringify(untrusted(of(20)))).not.toContain("because");
+      expect(untrusted(of(21, 22))).toMatchObject({
+        pod: POD,
+        refusal: expect.stringContaining("21 (because)"),
+        rollout: { revisions: [{ name: "web-1" }, { name: "web-2" }] },
+      });
+      // Whatever else holds actions back, it is told; but whose pod it is must be known.
+      expect(untrusted(of(21), { paused: true })).toHaveProperty("refusal");
+      expect(untrusted(of(21), { pod: undefined })).toEqual({ act: false, why: "looking-up" });
+    });
+
     test("is rolled back by the cluster's actuator, and waits for what is not known", () => {
       const rollback = known([revision(1)]);
       expect(untrusted(rollback, { actuator: (ofPod) => !ofPod })).toEqual({ act: false, why: "no-actuator" });
@@ -686,6 +702,38 @@ describe("one container", () => {
       );
     });
 
+    test("any risks: back to the newest verified one that is not known to be of a higher risk; where all are, that is refused first, and on record once", () => {
+      const known = fc.option(fc.integer({ min: 0, max: 50 }), { nil: undefined });
+      const riskOf = (figure: number | undefined) => (figure === undefined ? undefined : { figure, because: "because" });
+      fc.assert(
+        fc.property(known, fc.array(known, { minLength: 1, maxLength: 8 }), fc.boolean(), (present, risks, any) => {
+          const earlier = risks.map((figure, n) => ({ image: image(n + 1), standing: "verified" as const, risk: riskOf(figure) }));
+          const rollback: Rollback = { never: false, risk: riskOf(present), earlier };
+          const policy = any
+            ? policyOf("  mode: enforce\n  response:\n    rules: [{ name: all, untrusted: [rollback, stop], rollbackToHigherRisk: true }]\n")
+            : ladder("[rollback, stop]");
+          const decision = untrusted(rollback, { policy });
+          const fit = risks.findIndex((figure) => any || figure === undefined || present === undefined || figure <= present);
+          if (fit >= 0) {
+            expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, target: image(fit + 1) });
+            expect(decision).not.toHaveProperty("refusal");
+            return;
+          }
+          expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, target: image(1), refusal: expect.stringContaining(image(1).reference) });
+          if (!decision.act) return;
+          const row = refusedAction(1, decision, "w-1", T0);
+          expect(row).toMatchObject({ state: ActionState.REFUSED, reason: "higher-risk", approvalsNeeded: 0, detail: decision.refusal });
+          expect(isSameAction(decision, row)).toBe(false);
+          expect(untrusted(rollback, { policy, history: [row] })).toMatchObject({ act: true, kind: ActionKind.STOP });
+          expect(untrusted(rollback, { policy: ladder("[rollback]"), history: [row] })).toEqual({ act: false, why: "higher-risk" });
+          // It is no attempt on the container, however often it was.
+          const often = Array.from({ length: MAX_ATTEMPTS }, (_, n) => ({ ...row, id: `A-${n}` }));
+          expect(untrusted(rollback, { policy, history: often })).toMatchObject({ act: true, kind: ActionKind.STOP });
+        }),
+        { numRuns: 300 },
+      );
+    });
+
     test("with nothing to go back to it is halted only where policy says so", () => {
       expect(untrusted(NO_ROLLBACK, { policy: ladder("[rollback]") })).toEqual({ act: false, why: "alert" });
       expect(untrusted(NO_ROLLBACK, { policy: ladder("[rollback, alert, stop]") })).toEqual({ act: false, why: "alert" });
@@ -872,7 +920,7 @@ describe("the page of the breaker", () => {
           alarm = nextAlarm(alarm, facts(each), nowMs);
           const waits =
             each.enforcing &&
-            (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node", "same-image"].includes(why)));
+            (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node", "same-image", "higher-risk"].includes(why)));
           const tripped = each.enforcing && BREAKING.some((why) => each.held[why] !== undefined);
           if (alarm.open && !before) expect(tripped).toBe(true);
           if (tripped) expect(alarm.open).toBe(true);

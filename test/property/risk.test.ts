@@ -1,5 +1,7 @@
 import type { RiskFacts, RiskFinding } from "@hullmark/verifier/core/risk/facts";
+import { knownRisk } from "@hullmark/verifier/core/risk/known-risk";
 import { MAX_RISK, riskOf } from "@hullmark/verifier/core/risk/risk";
+import type { ImageOverview } from "@hullmark/verifier/core/vulnerabilities/index";
 import { FINDING_SEVERITIES, rankOf } from "@hullmark/verifier/core/vulnerabilities/types";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -142,4 +144,13 @@ describe("the remedy", () => {
     expect(remedy({ scanned: false })).toContain("hullmark vulnerabilities import");
     expect(remedy({})).toBe("");
   });
+});
+
+test("what is known of an image's vulnerabilities does not depend on when somebody looked, nor on who looked last; without a scan nothing is known", () => {
+  const scan = { isScan: true, createdAtMs: 0 } as ImageOverview["reports"][number];
+  const ssl = SSL as ImageOverview["findings"][number];
+  const { figure } = riskOf({ ...NOTHING, findings: [SSL] }).terms.find(({ name }) => name === "vulnerabilities") ?? {};
+  expect(knownRisk({ findings: [ssl], reports: [scan] })).toEqual({ figure, because: expect.stringContaining("CVE-2025-0001") });
+  expect(knownRisk({ findings: [{ ...ssl, suppressed: true }], reports: [scan] })).toMatchObject({ figure: 0 });
+  expect(knownRisk({ findings: [ssl], reports: [{ ...scan, isScan: false }] })).toBeUndefined();
 });

@@ -1,8 +1,10 @@
 /** What makes pods goes back to what is verified: by the API server as it is, with the rights that the chart gives, while whoever uses the service notices nothing. */
 import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { isAlive } from "../../../deploy/testbed/process-identity.ts";
 import type { CosignKey } from "../../fakes/cosign.ts";
+import { trivyReport } from "../../fakes/scan-reports.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
@@ -251,6 +253,47 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
       expect(await imageOf("Deployment", "roll-revoked")).toBe(first.reference);
       await acting.clean("roll-revoked", 3);
     });
+  });
+
+  test("what is verified is not gone back to where worse is known of it than of what runs: whoever deploys is told, and it runs on", {
+    timeout: 600_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const { bed, programs, sign, stack } = of();
+    const push = (tag: string) => pushImage(bed.registry?.host ?? "", "acme/roll", tag, acceptanceImage(programs, `roll-${tag}`));
+    const [worse, unsigned] = [await push("worse"), await push("unsigned")];
+    await sign(worse.reference);
+    // No rule of response is for the second.
+    const one = { replicas: 1 };
+    await acting.apply(workload("Deployment", "roll-risk", worse.tagged, {}, one), workload("Deployment", "beside-risk", unsigned.tagged, {}, one));
+    await acting.clean("roll-risk", 1);
+    await foundBad("beside-risk", 1);
+    const flaw = { id: "CVE-2026-0001", name: "libssl3", version: "3.0.1", severity: "critical" };
+    for (const [{ configDigest: config }, found] of [
+      [worse, [flaw]],
+      [unsigned, []],
+    ] as const) {
+      const report = join(stack.directory, `scan-${config.slice(7, 19)}.json`);
+      writeFileSync(report, JSON.stringify(trivyReport(found, { config, createdAt: new Date().toISOString() })));
+      expect(await stack.hullmark("vulnerabilities", "import", report)).toMatchObject({ code: 0 });
+    }
+    await rollOut("Deployment", "roll-risk", unsigned.tagged);
+    const refused = await acting.actionIs(
+      "roll-risk-",
+      "refused",
+      ({ kind, state, reason }) => kind === "rollback" && state === "refused" && reason === "higher-risk",
+    );
+    const { container, id } = refused.find(({ reason }) => reason === "higher-risk") ?? { container: { name: "" }, id: "" };
+    const pod = (await acting.podsOf("roll-risk")).find(({ metadata }) => container.name === `default/${metadata.name}/web`);
+    const told = await eventually(
+      "an Event tells of it",
+      () => acting.events(pod?.metadata.uid ?? ""),
+      (events) => events.some(({ reason }) => reason === "RollbackRefused"),
+      WITHIN_MS,
+    );
+    const message = expect.stringMatching(new RegExp(`CVE-2026-0001.*${id}`));
+    expect(told).toContainEqual(expect.objectContaining({ reason: "RollbackRefused", type: "Warning", message }));
+    expect(await imageOf("Deployment", "roll-risk")).toBe(unsigned.tagged);
   });
 
   /** While this is in the policy. */

@@ -40,7 +40,7 @@ function body({ pod, reason, note, firstMs }: PodEvent, instance: string): objec
   return {
     apiVersion: "events.k8s.io/v1",
     kind: "Event",
-    type: reason === "Drifted" ? "Warning" : "Normal",
+    type: reason === "DriftResolved" ? "Normal" : "Warning",
     reason,
     action: "Appraised",
     note,

@@ -3,8 +3,9 @@
  * drift is over. Names of pods come from nodes; how much is written does not depend on them.
  */
 import type { Severity } from "@hullmark/proto/v1/common";
-import type { DriftRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import { entryWords } from "../appraisal/actor.ts";
+import { isRiskRefusal } from "../response/rollback.ts";
 import { printable } from "../text/printable.ts";
 import { isOpen } from "./drift-rows.ts";
 
@@ -22,7 +23,8 @@ export interface PodEvent {
   /** The same from the first write to the last: lower-case hex, unique a pod, reason and beginning. */
   readonly id: string;
   readonly pod: PodName;
-  readonly reason: "Drifted" | "DriftResolved";
+  /** What an actuator refuses it tells itself. */
+  readonly reason: "Drifted" | "DriftResolved" | "RollbackRefused";
   /** At most 1,000 bytes, printable. Never changes. */
   readonly note: string;
   readonly firstMs: number;
@@ -36,7 +38,7 @@ export interface PodEvent {
 interface Series {
   readonly id: string;
   readonly severity: Severity;
-  readonly reason: PodEvent["reason"];
+  readonly reason: "Drifted" | "DriftResolved";
   readonly note: string;
   readonly firstMs: number;
   lastMs: number;
@@ -70,6 +72,8 @@ export class PodEvents {
   readonly #pods = new Map<string, Pod>();
   /** Drift → its pod. */
   readonly #podOf = new Map<string, string>();
+  /** By id; each is written once. */
+  readonly #refusals = new Map<string, PodEvent>();
   #allowance = BURST;
   #refilledMs: number | undefined;
   /** Drifts that no Event tells of, since too many pods had some. */
@@ -108,7 +112,10 @@ export class PodEvents {
       return;
     }
     pod.name = name;
+    // What came of the milder since that was written last is counted with it.
+    const untold = series?.reason === "Drifted" ? series.count - series.told : 0;
     pod.series = this.#begin(key, "Drifted", row.severity, driftNote(row), nowMs);
+    pod.series.count += untold;
   }
 
   /** @param there whether its pod still is: of one that is gone nobody needs to hear */
@@ -124,15 +131,27 @@ export class PodEvents {
       pod.series = this.#begin(key, "DriftResolved", row.severity, "nothing differs any more from what was signed", nowMs);
   }
 
-  #begin(key: string, reason: PodEvent["reason"], severity: Severity, note: string, nowMs: number): Series {
+  #begin(key: string, reason: Series["reason"], severity: Severity, note: string, nowMs: number): Series {
     const id = this.#hash(`${key} ${reason} ${severity} ${nowMs}`).slice(0, 16);
     return { id, severity, reason, note, firstMs: nowMs, lastMs: nowMs, count: 1, told: 0, toldMs: 0 };
+  }
+
+  /** A rollback that the verifier has refused, of which no actuator hears. Beyond {@link MAX_PODS} that wait to be written none is taken. */
+  noteRefusal(row: ActionRow, nowMs: number): void {
+    const { pod } = row;
+    if (!pod || !isRiskRefusal(row) || this.#refusals.size >= MAX_PODS) return;
+    const { namespace, name, uid, container } = pod;
+    const id = this.#hash(`${row.id} ${uid}`).slice(0, 16);
+    const words = `${name} is of an image that is not trusted, and is not rolled back: ${row.reason}: ${printable(row.detail, 500)}`;
+    const note = cutNote(`${words} (${row.id}, ${row.driftId}, log ${row.logIndex})`);
+    const times = { firstMs: nowMs, lastMs: nowMs, count: 1, written: false };
+    this.#refusals.set(id, { id, pod: { namespace, name, uid, container }, reason: "RollbackRefused", note, ...times });
   }
 
   /** What is to be written now, at most what the rate allows. What is not answered by {@link told} comes again. */
   due(nowMs: number): readonly PodEvent[] {
     this.#refill(nowMs);
-    const due: PodEvent[] = [];
+    const due: PodEvent[] = [...this.#refusals.values()].slice(0, Math.floor(this.#allowance));
     for (const [key, pod] of this.#pods) {
       const { series, name, open } = pod;
       if (series && series.told < series.count) {
@@ -145,6 +164,7 @@ export class PodEvents {
   /** It was written, or refused for good. */
   told({ id, count }: PodEvent, nowMs: number): void {
     this.#allowance = Math.max(0, this.#allowance - 1);
+    if (this.#refusals.delete(id)) return;
     for (const { series } of this.#pods.values()) {
       if (series?.id !== id) continue;
       series.told = Math.max(series.told, count);
@@ -169,5 +189,9 @@ function driftNote({ id, kind, path, summary, containerName, actor }: DriftRow):
   const entry = actor ? entryWords(actor) : "";
   const who = actor && entry !== "" ? ` (${printable(actor.executable, 100)}, ${entry})` : "";
   const text = `${id} ${printable(containerName, 200)}: ${what}: ${printable(summary, 200)}${who}. kubectl hullmark drift show ${id}`;
+  return cutNote(text);
+}
+
+function cutNote(text: string): string {
   return Buffer.from(text).subarray(0, NOTE_BYTES).toString("utf8").replace(/�+$/, "");
 }

@@ -313,6 +313,7 @@ const responseRule = z.strictObject({
   unmeasurable: rungs.default(["alert"]),
   unmeasurableAfter: duration(60, 86_400).prefault("10m"),
   rollbackOnOneNode: z.boolean().default(false),
+  rollbackToHigherRisk: z.boolean().default(false),
   capture: z.strictObject({ patience: duration(0, 300).prefault("30s"), missed: z.enum(["act", "leave"]).default("act") }).prefault({}),
   approvals: z.int().min(0).max(10).default(0),
   approvalsFor: z

@@ -22,6 +22,7 @@ export interface ResponseStanding {
 export function responseClaims(standing: ResponseStanding): ClaimRow[] {
   const { waiting, held, rows, uncontained, notWell, pause } = standing;
   const same = held["same-image"] ?? 0;
+  const riskier = held["higher-risk"] ?? 0;
   const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
   return [
     ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} until the breaker allows more actions: hullmark action ls`)]),
@@ -31,6 +32,14 @@ export function responseClaims(standing: ResponseStanding): ClaimRow[] {
           claimRow(
             "same-image",
             `${counted(same, "container")} ${same === 1 ? "is" : "are"} not rolled back: what is verified is the same image by another name: docs/response.md#rollback`,
+          ),
+        ]
+      : []),
+    ...(riskier > 0
+      ? [
+          claimRow(
+            "higher-risk",
+            `${counted(riskier, "container")} ${riskier === 1 ? "is" : "are"} not rolled back: what is verified has a higher risk than what runs: hullmark action ls`,
           ),
         ]
       : []),

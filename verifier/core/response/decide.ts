@@ -9,7 +9,18 @@ import { isWaitOver, UNCAPTURED } from "./capture-missed.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
-import { endsRollback, haltable, isUndone, isVerifiedByAnotherName, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
+import {
+  endsRollback,
+  haltable,
+  isRefusedForRisk,
+  isRiskRefusal,
+  isUndone,
+  isVerifiedByAnotherName,
+  type RiskRefusal,
+  type Rollback,
+  rollbackOf,
+  rolloutOf,
+} from "./rollback.ts";
 import { type ActingRung, approvalsOf, KIND_OF } from "./rungs.ts";
 import { UNSETTLED } from "./unsettled.ts";
 
@@ -59,6 +70,7 @@ export const HELD = [
   "isolated",
   "one-node",
   "same-image",
+  "higher-risk",
   "settling",
   "storage",
 ] as const;
@@ -95,6 +107,8 @@ export type Decision =
       readonly target: EarlierImage | undefined;
       readonly rollout: RolloutTarget | undefined;
       readonly pod: PodTarget | undefined;
+      /** Of a rollback that is not done, since all that could be gone back to has a higher risk than what runs: why. It is on record as refused, and is decided on anew then. */
+      readonly refusal?: string | undefined;
     };
 
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
@@ -163,17 +177,18 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
   const found = rungFor(rule, contradicted ? drifts : [], done, {
     inPod: situation.pod !== "none",
-    target: misconfigured ? "none" : targetOf(situation, workload, history),
+    target: misconfigured ? "none" : targetOf(situation, workload, history, rule),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
     isolable: !endsIsolation(workload, history),
     rollouts: ended.filter(({ rollout }) => rollout).length,
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
-  if (!found) return idle(isNamedOtherwise(situation, rule, drifts, workload) ? "same-image" : "alert");
+  if (!found) return idle(leftFor(situation, rule, drifts, workload, history));
   const kind = KIND_OF[found.rung];
-  const { target } = found;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
+  if (found.target && "refused" in found.target) return refusedFor(found.target, situation.pod, { kind, drift: found.drift, rule, workload });
+  const { target } = found;
   if (waitsToCapture(history, workload, situation.nowMs)) return idle("cooling-down");
   if (!contradicted && (overBudgetMs ?? 0) < rule.unmeasurableAfterSeconds * 1000) return idle("settling");
   const rollout = target && "revisions" in target ? target : undefined;
@@ -193,17 +208,41 @@ function isVouchedFor({ witnesses }: Situation, rule: ResponseRule, kind: Action
   return rule.rollbackOnOneNode || approvalsOf(rule, kind) > 0 || named === true || witnesses > 1;
 }
 
-/** It would be rolled back, were what is verified another image. */
-function isNamedOtherwise({ rollback }: Situation, { untrusted }: ResponseRule, drifts: readonly DriftRow[], workload: WorkloadRow): boolean {
-  if (!rollback || rollback.never || !untrusted.includes("rollback")) return false;
-  return drifts.some((drift) => causeOf(drift) === "untrusted") && isVerifiedByAnotherName(rollback, workload);
+/** Why nothing is done about it: it would be rolled back, were what is verified another image, or of no higher risk; else there is no rung. */
+function leftFor(
+  { rollback }: Situation,
+  { untrusted }: ResponseRule,
+  drifts: readonly DriftRow[],
+  workload: WorkloadRow,
+  history: readonly ActionRow[],
+): "same-image" | "higher-risk" | "alert" {
+  if (!rollback || rollback.never || !untrusted.includes("rollback")) return "alert";
+  if (!drifts.some((drift) => causeOf(drift) === "untrusted")) return "alert";
+  if (isVerifiedByAnotherName(rollback, workload)) return "same-image";
+  return isRefusedForRisk(workload, history) ? "higher-risk" : "alert";
+}
+
+function refusedFor(
+  { refused, of }: RiskRefusal,
+  pod: Situation["pod"],
+  what: Pick<Extract<Decision, { act: true }>, "kind" | "drift" | "rule" | "workload">,
+): Decision {
+  const rollout = "revisions" in of ? of : undefined;
+  if (rollout && typeof pod !== "object") return { act: false, why: "looking-up" };
+  const ofPods = rollout && typeof pod === "object" ? pod : undefined;
+  return { act: true, ...what, target: "revisions" in of ? undefined : of, rollout, pod: ofPods, refusal: refused };
 }
 
 type Target = EarlierImage | RolloutTarget;
 
-function targetOf({ rollback, pod }: Situation, workload: WorkloadRow, history: readonly ActionRow[]): Target | "looking-up" | "none" {
-  if (pod === "none") return rollbackOf(rollback, workload, history);
-  return rollback ? rolloutOf(rollback, workload, history) : "looking-up";
+function targetOf(
+  { rollback, pod }: Situation,
+  workload: WorkloadRow,
+  history: readonly ActionRow[],
+  { rollbackToHigherRisk }: ResponseRule,
+): Target | RiskRefusal | "looking-up" | "none" {
+  if (pod === "none") return rollbackOf(rollback, workload, history, rollbackToHigherRisk);
+  return rollback ? rolloutOf(rollback, workload, history, rollbackToHigherRisk) : "looking-up";
 }
 
 interface Found {
@@ -211,7 +250,7 @@ interface Found {
   /** undefined: it is unmeasurable. */
   readonly drift: DriftRow | undefined;
   /** Of a rollback; undefined: whether there is one is being looked up. Of a halt what is halted, with no revision; undefined: whether there is something to go back to. */
-  readonly target: Target | undefined;
+  readonly target: Target | RiskRefusal | undefined;
   /** What is replaced has drifted again as often as the last rung is tried. */
   readonly recurring: boolean;
 }
@@ -261,7 +300,7 @@ function isPossible(rung: Rung, { target, evictable, isolable, haltable: toHalt 
 }
 
 /** @param wouldGoBack a rollback is wanted where one is possible: while that is not certain nothing is halted */
-function aimOf(rung: Rung, { target, haltable: toHalt }: Possible, wouldGoBack: boolean): Target | undefined {
+function aimOf(rung: Rung, { target, haltable: toHalt }: Possible, wouldGoBack: boolean): Target | RiskRefusal | undefined {
   if (rung === "halt") return toHalt && !(wouldGoBack && toHalt.mayGoBack) ? { owner: toHalt.owner, revisions: [] } : undefined;
   return rung === "rollback" && typeof target === "object" ? target : undefined;
 }
@@ -282,6 +321,7 @@ function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: Acti
       FRUITLESS.has(each.state) &&
       !endsRollback(each) &&
       !isUndone(each) &&
+      !isRiskRefusal(each) &&
       !endsEviction(each, [each]) &&
       !endsIsolation(each, [each]) &&
       !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),

@@ -42,6 +42,7 @@ import {
   newAction,
   newNodeAction,
   type Report,
+  refusedAction,
   reported,
   settled,
   waiting,
@@ -54,6 +55,8 @@ type Act = Extract<Decision | NodeDecision, { act: true }>;
 const MAX_DIRTY = 100_000;
 /** Held back containers, actions that wait for people, and those that wait for nodes, that are looked at again in one tick: of each so many. */
 const MAX_LOOKS_A_TICK = 200;
+/** Held back until something else says so: time alone changes nothing. */
+const RESTING: ReadonlySet<Held> = new Set(["one-node", "same-image", "higher-risk"]);
 /** Containers that are decided on before anything else has its turn. */
 const MAX_LOOKS_A_TURN = 32;
 
@@ -187,8 +190,8 @@ export class ResponseEngine {
       const looking = this.#dirty.size > 0;
       const held = this.held();
       // The longest waiting first: a look moves them to the end.
-      // What no other node bears out is looked at when one does, and what is the same image when it is judged anew.
-      const passing = [...this.#held].filter(([, why]) => why !== "one-node" && why !== "same-image").slice(0, MAX_LOOKS_A_TICK);
+      // What no other node bears out is looked at when one does, what is the same image when it is judged anew, and what has a higher risk with the next report.
+      const passing = [...this.#held].filter(([, why]) => !RESTING.has(why)).slice(0, MAX_LOOKS_A_TICK);
       for (const [key] of passing) this.#dirty.add(key);
       this.#drain();
       await this.#sound(looking, held);
@@ -514,6 +517,12 @@ export class ResponseEngine {
     const { policy, nowMs, node } = this.#services;
     const state = policy().mode === "dry-run" ? ActionState.DRY_RUN : ActionState.AWAITING;
     const number = ++this.#lastNumber;
+    if (!("node" in decision) && decision.refusal !== undefined) {
+      const { nodeId, containerId } = decision.workload;
+      await this.#write(refusedAction(number, decision, node(nodeId)?.name ?? "", nowMs()), undefined);
+      // The rung after it is meant now.
+      return this.touched(nodeId, containerId);
+    }
     const row =
       "node" in decision
         ? newNodeAction(number, decision, state, nowMs())

@@ -1,6 +1,7 @@
 /** Which image a service goes back to: the one that ran last, is verified now, and is not the present one; of pods, which revisions. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, EarlierImage, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
+import type { KnownRisk } from "../risk/known-risk.ts";
 
 /**
  * What policy says now of an image that ran before. `looking-up` passes by itself, and is no word for or against it; neither is `unknown`, where its registry has not
@@ -11,14 +12,17 @@ export type Standing = "verified" | "looking-up" | "unknown" | "not-verified";
 export interface Rollback {
   /** The service is labelled `hullmark.dev/rollback: never`. */
   readonly never: boolean;
+  /** Of the image that runs; undefined: not known. */
+  readonly risk?: KnownRisk | undefined;
   /** The newest first. */
-  readonly earlier: readonly { readonly image: EarlierImage; readonly standing: Standing }[];
+  readonly earlier: readonly { readonly image: EarlierImage; readonly standing: Standing; readonly risk?: KnownRisk | undefined }[];
   /** Of a pod whose workload keeps revisions: what made it, by which of them, and all that are known, the last affirmed first. */
   readonly rollout?: {
     readonly owner: RolloutTarget["owner"];
     readonly revision: string;
     readonly container: string;
-    readonly revisions: readonly (RolloutTarget["revisions"][number] & { readonly standing: Standing })[];
+    /** The risk is that of the image of `container`. */
+    readonly revisions: readonly (RolloutTarget["revisions"][number] & { readonly standing: Standing; readonly risk?: KnownRisk | undefined })[];
   };
 }
 
@@ -48,22 +52,56 @@ export function endsRollback({ kind, state, reason, rollout }: Pick<ActionRow, "
   return rollout ? FORBIDDEN_ROLLOUT.has(reason) : LASTING.has(reason) || reason === FORBIDDEN;
 }
 
-/** @returns what to go back to; "looking-up": whether there is one, or a newer one is verified, is not known yet */
+/** All that is verified has a higher risk than what runs: it is not gone back to, and that is on record before anything else is done. */
+export interface RiskRefusal {
+  /** Which image, with both figures. */
+  readonly refused: string;
+  /** What it would have gone back to: the newest on a host, or of pods all of them. */
+  readonly of: EarlierImage | RolloutTarget;
+}
+
+/** Why an action on record was refused by the verifier itself. A code of docs/response.md. */
+export const HIGHER_RISK = "higher-risk";
+
+export function isRiskRefusal({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
+  return kind === ActionKind.ROLLBACK && state === ActionState.REFUSED && reason === HIGHER_RISK;
+}
+
+/** Whether it is on record for this container. */
+export function isRefusedForRisk({ nodeId, containerId }: Pick<WorkloadRow, "nodeId" | "containerId">, history: readonly ActionRow[]): boolean {
+  return history.some((each) => each.nodeId === nodeId && each.containerId === containerId && isRiskRefusal(each));
+}
+
+/** Only what is known of both is held against each other. @returns undefined: it is not higher, or nobody knows */
+function higherRisk(reference: string, risk: KnownRisk | undefined, present: KnownRisk | undefined): string | undefined {
+  if (!risk || !present || risk.figure <= present.figure) return undefined;
+  return `${reference} has vulnerabilities of ${risk.figure} (${risk.because}), what runs has ${present.figure} (${present.because})`;
+}
+
+/**
+ * @param anyRisk what is of a higher risk than what runs is gone back to as well
+ * @returns what to go back to; "looking-up": whether there is one, or a newer one is verified, is not known yet
+ */
 export function rollbackOf(
   rollback: Rollback | undefined,
   { nodeId, containerId, configDigest, imageId }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest" | "imageId">,
   history: readonly ActionRow[],
-): EarlierImage | "looking-up" | "none" {
+  anyRisk: boolean,
+): EarlierImage | RiskRefusal | "looking-up" | "none" {
   const ended = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId && endsRollback(each));
   if (rollback?.never || ended.some(({ reason }) => reason === FORBIDDEN)) return "none";
   const fruitless = new Set(ended.map(({ target }) => target?.configDigest));
   if (!rollback) return "looking-up";
-  for (const { image, standing } of rollback.earlier) {
+  let refusal: RiskRefusal | undefined;
+  for (const { image, standing, risk } of rollback.earlier) {
     if (image.configDigest === configDigest || image.imageId === imageId || fruitless.has(image.configDigest)) continue;
     if (standing === "looking-up") return "looking-up";
-    if (standing === "verified") return image;
+    if (standing !== "verified") continue;
+    const refused = anyRisk ? undefined : higherRisk(image.reference, risk, rollback.risk);
+    if (refused === undefined) return image;
+    refusal ??= { refused, of: image };
   }
-  return "none";
+  return refusal && !isRefusedForRisk({ nodeId, containerId }, history) ? refusal : "none";
 }
 
 /** All that is verified is the present image, by another name: it stands in another repository too, which policy trusts. */
@@ -108,10 +146,11 @@ const MAX_REVISION_IMAGES = 16;
 
 /** As {@link rollbackOf}, of a container in a pod. @returns every revision that may be gone back to */
 export function rolloutOf(
-  { never, rollout }: Rollback,
+  { never, rollout, risk: present }: Rollback,
   { nodeId, containerId, configDigest }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest">,
   history: readonly ActionRow[],
-): RolloutTarget | "looking-up" | "none" {
+  anyRisk: boolean,
+): RolloutTarget | RiskRefusal | "looking-up" | "none" {
   const ended = history.some((each) => each.nodeId === nodeId && each.containerId === containerId && endsRollback(each));
   if (never || ended || !rollout) return "none";
   const { owner, container } = rollout;
@@ -121,6 +160,13 @@ export function rolloutOf(
   );
   // It may be the newest of them.
   if (others.some(({ standing }) => standing === "looking-up")) return "looking-up";
-  const revisions = others.flatMap(({ standing, ...each }) => (standing === "verified" ? [each] : []));
-  return revisions.length > 0 ? { owner, revisions } : "none";
+  const verified = others.flatMap(({ standing, risk, ...each }) => {
+    const { reference = each.name } = each.images.find((image) => image.container === container) ?? {};
+    return standing === "verified" ? [{ revision: each, refused: anyRisk ? undefined : higherRisk(reference, risk, present) }] : [];
+  });
+  const revisions = verified.flatMap(({ revision, refused }) => (refused === undefined ? [revision] : []));
+  if (revisions.length > 0) return { owner, revisions };
+  const [first] = verified;
+  if (first?.refused === undefined || isRefusedForRisk({ nodeId, containerId }, history)) return "none";
+  return { refused: first.refused, of: { owner, revisions: verified.map(({ revision }) => revision) } };
 }

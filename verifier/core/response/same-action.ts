@@ -11,6 +11,8 @@ type Act = Extract<Decision | NodeDecision, { act: true }>;
 export function isSameAction(decision: Act, row: ActionRow): boolean {
   if (decision.kind !== row.kind || !isOfSameRule(decision, row)) return false;
   if ("node" in decision) return decision.marks.join() === row.node?.marks.join();
+  // What may not be gone back to any more is not what people were asked about.
+  if (decision.refusal !== undefined) return false;
   const named = ({ rollout }: Pick<ActionRow, "rollout">): string =>
     JSON.stringify(rollout && { uid: rollout.owner.uid, of: rollout.revisions.map(toRevision) });
   return decision.pod?.uid === row.pod?.uid && decision.target?.configDigest === row.target?.configDigest && named(decision) === named(row);

@@ -13,6 +13,7 @@ import type { LogEntry } from "../transparency/entry.ts";
 import { MISSED, missed } from "./capture-missed.ts";
 import type { Decision } from "./decide.ts";
 import type { NodeAct } from "./decide-node.ts";
+import { HIGHER_RISK } from "./rollback.ts";
 import { approvalsOf } from "./rungs.ts";
 
 /** An intent is begun within this time of its issue, or not at all. */
@@ -72,6 +73,12 @@ export function newAction(
       logIndex: -1,
     },
   };
+}
+
+/** A rollback that the verifier itself refuses, as {@link Decision} has it: on record, and never issued. @param number of {@link newAction} */
+export function refusedAction(number: number, decision: Act, nodeName: string, nowMs: number): ActionRow {
+  const row = settled(newAction(number, decision, nodeName, ActionState.AWAITING, nowMs), ActionState.REFUSED, HIGHER_RISK, nowMs);
+  return { ...row, approvalsNeeded: 0, detail: text(decision.refusal ?? "").slice(0, MAX_DETAIL_CHARS) };
 }
 
 /** What is said of a container that is acted on for no drift. */

@@ -15,7 +15,7 @@ import { decide, HELD, type Held, HISTORY_MS } from "../response/decide.ts";
 import { isInPod } from "../response/eviction.ts";
 import type { Rollback } from "../response/rollback.ts";
 import { approvalsOf } from "../response/rungs.ts";
-import { newAction } from "../response/steps.ts";
+import { newAction, refusedAction } from "../response/steps.ts";
 
 export interface ResponseFacts {
   /** As the log has it. */
@@ -142,6 +142,10 @@ export class SimulatedResponse {
       containers: this.#facts.containers,
       nowMs: atMs,
     });
+    if (decision.act && decision.refusal !== undefined) {
+      this.#rows.push(refusedAction(this.actions.length + 1, decision, nodeName, atMs));
+      return this.#look(key, atMs);
+    }
     if (decision.act) {
       this.#act(key, newAction(this.actions.length + 1, decision, nodeName, this.#stateFor(approvalsOf(decision.rule, decision.kind)), atMs), atMs);
       return undefined;
