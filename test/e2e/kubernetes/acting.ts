@@ -270,12 +270,25 @@ export class Acting {
   }
 }
 
+/** How a steady client fared: requests, over how long from the first answer, and the longest that one took. */
+export interface Fared {
+  readonly sent: number;
+  readonly seconds: number;
+  readonly slowestMs: number;
+  readonly failures: readonly string[];
+}
+
+/** It held its rate, whatever else the machine had to do: 50 a second, but for the last moment. */
+export function heldRate({ sent, seconds }: Fared): boolean {
+  return seconds > 10 && sent >= 49 * seconds;
+}
+
 /** @param inside the namespaces that it runs in; by default the node's, where Services are reached */
 export function steadyClient(
   { cluster }: ActingBed,
   url: string,
   inside: (argv: readonly string[]) => readonly string[] = cluster.namespace.wrap,
-): { readonly process: ChildProcess; readonly told: Promise<{ sent: number; failures: string[] }> } {
+): { readonly process: ChildProcess; readonly told: Promise<Fared> } {
   const [program = "", ...args] = inside([process.execPath, join(REPOSITORY, "test/e2e/kubernetes/steady-client.ts"), url]);
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   return { process: child, told: text(child.stdout).then((json) => JSON.parse(json)) };

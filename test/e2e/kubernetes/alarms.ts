@@ -11,7 +11,7 @@ import { file, tar } from "../../fakes/tar-writer.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { layerOf, pushImage } from "../images/push.ts";
-import { type Acting, steadyClient, WITHIN_MS } from "./acting.ts";
+import { type Acting, heldRate, steadyClient, WITHIN_MS } from "./acting.ts";
 import type { RollbackBed } from "./rollbacks.ts";
 import { type PodOptions, podSpec, SERVING } from "./workloads.ts";
 
@@ -156,9 +156,9 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
     }
     const status = "--output=jsonpath={.spec.replicas} {.status.readyReplicas}";
     expect(await acting.kubectl("get", `deployment/${app}`, status)).toBe("3 3");
-    const { sent, failures } = await client.told;
-    expect(failures).toEqual([]);
-    expect(sent).toBeGreaterThan(500);
+    const fared = await client.told;
+    expect(fared.failures).toEqual([]);
+    expect(fared).toSatisfy(heldRate);
     expect(pages()).toHaveLength(1);
   });
 

@@ -19,7 +19,7 @@ import { SCENARIOS, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
 import { EVICTING, evictions } from "./evictions.ts";
-import { podFollower, READING_CONFIG_MAPS, REVIEWING } from "./follower.ts";
+import { podFollower, READING_CONFIG_MAPS, REVIEWING, TELLING_PODS } from "./follower.ts";
 import { injectSidecars } from "./inject-sidecars.ts";
 import { ISOLATING, isolations } from "./isolations.ts";
 import { CLIMBING, ladder } from "./ladder.ts";
@@ -145,7 +145,11 @@ beforeAll(async () => {
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
-  const kubernetes = { ...(await podFollower(cluster, home, [REVIEWING, READING_CONFIG_MAPS])), pods: { graceSeconds: 5, templates: true, configMaps: true } };
+  const kubernetes = {
+    ...(await podFollower(cluster, home, [REVIEWING, READING_CONFIG_MAPS, TELLING_PODS])),
+    podEvents: true,
+    pods: { graceSeconds: 5, templates: true, configMaps: true },
+  };
   responder = await generateX25519Identity();
   const capture = { recipients: [await identityToRecipient(responder)], maxSeconds: 60 };
   stack = await startStack({ bed, policy: policy(), kubernetes, people: PEOPLE, capture });

@@ -1,5 +1,5 @@
 /** A drifted pod gives way to a clean one: by the Eviction API as it is, with the rights that the chart gives, and nothing else is done. */
-import { randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -101,6 +101,15 @@ export function evictions(of: () => CapturingBed, actingOf: () => Acting): void 
       const file = join(directory, "capture.age");
       const { code, stderr } = await stack.hullmark("capture", "get", action, "-m", "INC-1", "--out", file);
       expect([code, stderr]).toEqual([0, ""]);
+      // Who fetched what, and why: before its node was asked.
+      const noted = await eventually(
+        "the log tells of the fetch",
+        async () => (await logEntries(stack)).filter((each) => each["action"] === "capture-fetched" && each["of"] === action),
+        ({ length }) => length > 0,
+        WITHIN_MS,
+      );
+      const digest = `sha256:${hash("sha256", readFileSync(file))}`;
+      expect(noted).toMatchObject([{ capture: digest, reason: "INC-1", node: expect.stringMatching(/^[0-9a-f]{16}$/), by: expect.stringMatching(/./) }]);
       const decrypter = new Decrypter();
       decrypter.addIdentity(responder);
       const files = await untar(gunzipSync(await decrypter.decrypt(readFileSync(file))));

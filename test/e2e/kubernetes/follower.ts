@@ -23,6 +23,9 @@ export function podFollower(cluster: Kubernetes, home: string, more: readonly ob
 /** To compare variables that come from them. */
 export const READING_CONFIG_MAPS = { apiGroups: [""], resources: ["configmaps"], verbs: ["get"] };
 
+/** To tell of drift in pods. */
+export const TELLING_PODS = { apiGroups: ["events.k8s.io"], resources: ["events"], verbs: ["create", "patch"] };
+
 /** To ask whose a token is. */
 export const REVIEWING = { apiGroups: ["authentication.k8s.io"], resources: ["tokenreviews"], verbs: ["create"] };
 
