@@ -10,6 +10,7 @@ import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { capturing, isCaptureOver } from "@hullmark/verifier/core/response/capture-first";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
+import { lifetimeFor } from "@hullmark/verifier/core/response/eviction";
 import { ActionHistory } from "@hullmark/verifier/core/response/history";
 import { refuseUndo } from "@hullmark/verifier/core/response/isolation";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
@@ -634,6 +635,55 @@ describe("one container", () => {
       expect(read(row).revisions).toMatchObject([1, 2, 3, 4, 5, 6, 7, 8].map((n) => ({ name: `web-${n}`, images: [{ container: "web", digest: digest(n) }] })));
       const { revisions } = read(long);
       expect([revisions.length > 1, revisions.length <= 8, revisions[0]?.name.endsWith("-0")]).toEqual([true, true, true]);
+    });
+  });
+
+  describe("an eviction that disruption budgets forbid", () => {
+    const MINUTE_MS = 60_000;
+    const policyWith = (budget: string, rungs = "[evict, isolate]") =>
+      policyOf(`  mode: enforce\n  response:\n    hourlyPercent: 100\n    rules: [{ name: all, ladder: ${every(rungs)}${budget && `, budget: ${budget}`} }]\n`);
+    const web = { containerName: "shop/web-1/web", workload: "shop/web" };
+    /** @param agoMs when each was issued, before now */
+    const forbidden = (...agoMs: number[]) =>
+      agoMs.map((ms, n) =>
+        past(ActionState.FAILED, { ...web, id: `A-${n}`, kind: ActionKind.EVICT, reason: "pdb", pod: POD, createdAtMs: T0 - ms, issuedAtMs: T0 - ms }),
+      );
+    const after = (budget: string, agoMs: readonly number[], rungs?: string) =>
+      why({ policy: policyWith(budget, rungs), workload: bad("c1", web), pod: POD, history: forbidden(...agoMs) });
+
+    test("is asked for again until policy's patience is over, then people are waited for, or the next rung is taken; whatever comes, nothing is forced", () => {
+      const patience = fc.integer({ min: 1, max: 120 });
+      const ages = fc.array(fc.integer({ min: 10, max: 200 }), { maxLength: 6 });
+      fc.assert(
+        fc.property(patience, ages, fc.constantFrom("people", "next"), fc.boolean(), (minutes, ago, denied, last) => {
+          const over = Math.max(0, ...ago) >= minutes;
+          const found = after(
+            `{ patience: ${minutes}m, denied: ${denied} }`,
+            ago.map((each) => each * MINUTE_MS),
+            last ? "[evict]" : "[evict, isolate]",
+          );
+          if (!over) expect(found).toBe("act EVICT");
+          else if (denied === "people") expect(found).toBe("given-up");
+          else expect(found).toBe(last ? "alert" : "act ISOLATE");
+        }),
+        { numRuns: 300 },
+      );
+    });
+
+    test("is left to people after a quarter of an hour where policy says nothing, and not before the pause between two is over", () => {
+      expect(after("", [15 * MINUTE_MS - 1])).toBe("act EVICT");
+      expect(after("", [15 * MINUTE_MS])).toBe("given-up");
+      expect(after("", [MINUTE_MS])).toBe("cooling-down");
+    });
+
+    test("its intent ends with policy's patience, where that is shorter than an intent's time", () => {
+      const lifetime = (patience: string, kind = ActionKind.EVICT) =>
+        lifetimeFor({ kind, rule: "all" }, policyWith(`{ patience: ${patience} }`), INTENT_LIFETIME_MS);
+      expect([lifetime("1m"), lifetime("12h"), lifetime("1m", ActionKind.STOP)]).toEqual([MINUTE_MS, INTENT_LIFETIME_MS, INTENT_LIFETIME_MS]);
+      const row = past(ActionState.AWAITING, { kind: ActionKind.EVICT, pod: POD });
+      const body = intentBody(row, Buffer.alloc(16, 1), { verifierId: "v1", region: "eu-1" }, T0, MINUTE_MS);
+      expect(Number(fromBinary(IntentSchema, body).expiresAt?.seconds)).toBe((T0 + MINUTE_MS) / 1000);
+      expect(issued(row, { id: Buffer.alloc(16), body, signatures: [] }, T0, MINUTE_MS)).toMatchObject({ expiresAtMs: T0 + MINUTE_MS });
     });
   });
 

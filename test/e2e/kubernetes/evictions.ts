@@ -26,6 +26,11 @@ export const EVICTING = `
         select: { workloads: ["default/evict-*"] }
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
         capture: { patience: 2m }
+      - name: forbidden
+        select: { workloads: ["default/budget-*"] }
+        ladder: { low: [evict, isolate], medium: [evict, isolate], high: [evict, isolate], critical: [evict, isolate] }
+        capture: { patience: 0s }
+        budget: { patience: 1m, denied: next }
 `;
 
 const LIMITS = { pauseMs: 60_000, hourlyPercent: 100, protect: [] };
@@ -177,6 +182,30 @@ export function evictions(of: () => CapturingBed, actingOf: () => Acting): void 
     }
     await acting.actionIs(name, "done", ({ state }) => state === "done");
     expect((await acting.clean("evict-till", 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
+  });
+
+  test("what a disruption budget forbids for as long as policy waits is isolated then, where policy says so, and is never deleted", {
+    timeout: 900_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const budget = { apiVersion: "policy/v1", kind: "PodDisruptionBudget", metadata: { name: "budget-till" } };
+    await acting.apply(deployment("budget-till", 1), { ...budget, spec: { minAvailable: 1, selector: { matchLabels: { app: "budget-till" } } } });
+    const [victim] = await acting.clean("budget-till", 1);
+    const { name, uid } = victim?.metadata ?? { name: "", uid: "" };
+    try {
+      await acting.write(name);
+      const all = await acting.actionIs(name, "isolated", ({ kind, state }) => kind === "isolate" && state === "done");
+      expect(all.filter(({ kind, state, reason }) => kind === "evict" && state === "failed" && reason === "pdb").length).toBeGreaterThan(0);
+      expect(all.filter(({ kind, state }) => kind === "evict" && state === "done")).toEqual([]);
+      const now = await acting.podsOf("budget-till");
+      expect(now).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
+      expect(now[0]?.metadata).not.toHaveProperty("deletionTimestamp");
+      const reasons = (await acting.events(uid)).map(({ reason }) => reason);
+      expect(reasons).toEqual(expect.arrayContaining(["EvictionWaits", "EvictionFailed", "Isolated"]));
+      expect(reasons).not.toContain("Evicted");
+    } finally {
+      await acting.kubectl("delete", "poddisruptionbudget/budget-till", "deployment/budget-till", "--wait=false");
+    }
   });
 
   test("a pod that nobody would make again is left as it is, and that is told", { timeout: 600_000 }, async () => {

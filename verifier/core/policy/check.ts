@@ -109,13 +109,14 @@ function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): 
   });
   return {
     nodes: { ...nodes, rules: buildNodeResponse(nodes.rules, ["spec", "response", "nodes", "rules"], report) },
-    rules: rules.map(({ ladder, approvalsFor, escalateAfter, unmeasurableAfter, capture, ...rule }) => ({
+    rules: rules.map(({ ladder, approvalsFor, escalateAfter, unmeasurableAfter, capture, budget, ...rule }) => ({
       ...rule,
       owners: [...new Set(rule.owners)],
       approvalsFor: Object.fromEntries(Object.entries(approvalsFor).filter(([, people]) => people !== undefined)),
       escalateAfterSeconds: escalateAfter,
       unmeasurableAfterSeconds: unmeasurableAfter,
       capture: { patienceSeconds: capture.patience, missed: capture.missed },
+      budget: { patienceSeconds: budget.patience, denied: budget.denied },
       ladder: Object.fromEntries(Object.entries(ladder).filter(([, rungs]) => rungs !== undefined)) as ResponseRule["ladder"],
     })),
     pauseSeconds: pause,

@@ -315,6 +315,7 @@ const responseRule = z.strictObject({
   rollbackOnOneNode: z.boolean().default(false),
   rollbackToHigherRisk: z.boolean().default(false),
   capture: z.strictObject({ patience: duration(0, 300).prefault("30s"), missed: z.enum(["act", "leave"]).default("act") }).prefault({}),
+  budget: z.strictObject({ patience: duration(60, 43_200).prefault("15m"), denied: z.enum(["people", "next"]).default("people") }).prefault({}),
   approvals: z.int().min(0).max(10).default(0),
   approvalsFor: z
     .strictObject({

@@ -511,6 +511,8 @@ export interface ResponseRule {
   readonly rollbackToHigherRisk: boolean;
   /** Of what takes a pod away: how long its node is waited for, which is asked for a capture first (0..300; 0: it is not asked), and whether it is done where none comes. */
   readonly capture: { readonly patienceSeconds: number; readonly missed: "act" | "leave" };
+  /** Of an eviction that disruption budgets forbid: how long it is asked for (60..43200), and whether after that people are waited for then or the next rung is taken. It is never forced. */
+  readonly budget: { readonly patienceSeconds: number; readonly denied: "people" | "next" };
   /** People who must approve before anything is done: 0..10. */
   readonly approvals: number;
   /** The same for single rungs, in place of {@link ResponseRule.approvals}; of a release 1..10, and 1 where nothing is said. */

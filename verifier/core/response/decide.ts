@@ -7,7 +7,7 @@ import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { countsAtMs, countsNow, overLimit } from "./breaker.ts";
 import { isWaitOver, UNCAPTURED } from "./capture-missed.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
-import { endsEviction, isInPod } from "./eviction.ts";
+import { endsEviction, isBudgetWaitOver, isForbiddenByBudget, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
 import {
   endsRollback,
@@ -175,10 +175,11 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const done = ended.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
+  const budgetIsOver = isBudgetWaitOver(rule.budget, workload, history, situation.nowMs);
   const found = rungFor(rule, contradicted ? drifts : [], done, {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history, rule),
-    evictable: situation.pod !== "none" && !endsEviction(workload, history),
+    evictable: situation.pod !== "none" && !endsEviction(workload, history) && !(budgetIsOver && rule.budget.denied === "next"),
     isolable: !endsIsolation(workload, history),
     rollouts: ended.filter(({ rollout }) => rollout).length,
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
@@ -187,6 +188,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const kind = KIND_OF[found.rung];
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
+  if (found.rung === "evict" && budgetIsOver) return idle("given-up");
   if (found.target && "refused" in found.target) return refusedFor(found.target, situation.pod, { kind, drift: found.drift, rule, workload });
   const { target } = found;
   if (waitsToCapture(history, workload, situation.nowMs)) return idle("cooling-down");
@@ -322,6 +324,7 @@ function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: Acti
       !endsRollback(each) &&
       !isUndone(each) &&
       !isRiskRefusal(each) &&
+      !isForbiddenByBudget(each) &&
       !endsEviction(each, [each]) &&
       !endsIsolation(each, [each]) &&
       !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),

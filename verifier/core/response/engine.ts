@@ -22,6 +22,7 @@ import { type CaptureAsked, CaptureRequests } from "./capture-requests.ts";
 import { responseClaims, uncontainedWords } from "./claims.ts";
 import { type Decision, HELD, type Held, HISTORY_MS, isFrozen, isOverBudget } from "./decide.ts";
 import type { NodeDecision } from "./decide-node.ts";
+import { lifetimeFor } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
@@ -566,13 +567,14 @@ export class ResponseEngine {
   /** @param decision as of now: whoever listens may be another than when people were asked */
   async #issue(given: ActionRow, before: ActionState | undefined, decision: Act | undefined, by = ""): Promise<ActionRow> {
     const row = given.node && decision && "node" in decision ? { ...given, node: { ...given.node, actuator: decision.actuator } } : given;
-    const { intentKeys, random, nowMs, verifierId, region, passing } = this.#services;
+    const { intentKeys, policy, random, nowMs, verifierId, region, passing } = this.#services;
     const atMs = nowMs();
     const id = random(INTENT_ID_BYTES);
-    const body = intentBody(row, id, { verifierId, region }, atMs);
+    const lifetimeMs = lifetimeFor(row, policy(), INTENT_LIFETIME_MS);
+    const body = intentBody(row, id, { verifierId, region }, atMs, lifetimeMs);
     const signatures = await signIntent(body, intentKeys());
     passing("before-issue");
-    const next = await this.#write(issued(row, { id, body, signatures }, atMs), before, by);
+    const next = await this.#write(issued(row, { id, body, signatures }, atMs, lifetimeMs), before, by);
     passing("after-issue");
     if (this.#mayBeHandedOut(next)) this.#streams.push(next);
     return next;

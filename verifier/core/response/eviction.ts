@@ -1,6 +1,7 @@
-/** Which containers' pods can be evicted. Pure. */
+/** Which containers' pods can be evicted, and for how long that is asked for. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow } from "../../ports/rows.ts";
+import type { Policy, ResponseRule } from "../policy/types.ts";
 
 /** Why a cluster's actuator will not evict this pod, today or tomorrow: the rung after it is meant then. Codes of docs/response.md. */
 const LASTING: ReadonlySet<string> = new Set(["bare-pod", "evict-never", "protected", "static-pod"]);
@@ -20,4 +21,26 @@ export function endsEviction({ nodeId, containerId }: Pick<ActionRow, "nodeId" |
       each.state === ActionState.REFUSED &&
       LASTING.has(each.reason),
   );
+}
+
+/** Disruption budgets forbade it for as long as its intent lived. */
+export function isForbiddenByBudget({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
+  return kind === ActionKind.EVICT && state === ActionState.FAILED && reason === "pdb";
+}
+
+/** Whether the eviction of this container's pod has been forbidden for as long as policy has it asked for. */
+export function isBudgetWaitOver(
+  { patienceSeconds }: ResponseRule["budget"],
+  { nodeId, containerId }: Pick<ActionRow, "nodeId" | "containerId">,
+  history: readonly ActionRow[],
+  nowMs: number,
+): boolean {
+  const forbidden = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId && isForbiddenByBudget(each));
+  return forbidden.some(({ issuedAtMs, createdAtMs }) => nowMs - (issuedAtMs ?? createdAtMs) >= patienceSeconds * 1000);
+}
+
+/** An eviction is asked for no longer than policy says at a time. @param lifetimeMs of other intents @returns milliseconds */
+export function lifetimeFor({ kind, rule }: Pick<ActionRow, "kind" | "rule">, { response }: Pick<Policy, "response">, lifetimeMs: number): number {
+  const budget = response.rules.find(({ name }) => name === rule)?.budget;
+  return kind === ActionKind.EVICT && budget ? Math.min(lifetimeMs, budget.patienceSeconds * 1000) : lifetimeMs;
 }

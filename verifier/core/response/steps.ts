@@ -108,7 +108,13 @@ export function addresseeOf({ node, nodeId }: Pick<ActionRow, "node" | "nodeId">
 }
 
 /** The serialised Intent of an action. @param id 16 random bytes */
-export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly verifierId: string; readonly region: string }, nowMs: number): Buffer {
+export function intentBody(
+  row: ActionRow,
+  id: Buffer,
+  verifier: { readonly verifierId: string; readonly region: string },
+  nowMs: number,
+  lifetimeMs = INTENT_LIFETIME_MS,
+): Buffer {
   const imageId = row.imageId !== undefined && IMAGE_ID.test(row.imageId) && row.imageId !== row.configDigest ? row.imageId : "";
   const intent = create(IntentSchema, {
     ...{ id, actionId: row.id, ...verifier, nodeId: row.pod ? "" : (addresseeOf(row) ?? ""), kind: row.kind },
@@ -126,7 +132,7 @@ export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly veri
     }),
     ...(row.purge && { purge: { chainId: row.purge.chainId, imageDigests: [...row.purge.imageDigests] } }),
     ...(row.rollout && { podOwner: row.rollout.owner, revisions: row.rollout.revisions.map(toRevision) }),
-    ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
+    ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + lifetimeMs) },
   });
   // Those that were affirming longest ago are left out where there is no room for all.
   while (intent.revisions.length > MAX_REVISIONS || (intent.revisions.length > 1 && toBinary(IntentSchema, intent).length > MAX_INTENT_BYTES))
@@ -139,8 +145,8 @@ export function toRevision({ name, images }: RolloutTarget["revisions"][number])
   return { name, images: images.map(({ container, reference }) => ({ container, digest: reference.slice(reference.lastIndexOf("@") + 1) })) };
 }
 
-export function issued(row: ActionRow, intent: NonNullable<ActionRow["intent"]>, nowMs: number): ActionRow {
-  return { ...row, state: ActionState.ISSUED, intent, issuedAtMs: nowMs, expiresAtMs: nowMs + INTENT_LIFETIME_MS };
+export function issued(row: ActionRow, intent: NonNullable<ActionRow["intent"]>, nowMs: number, lifetimeMs = INTENT_LIFETIME_MS): ActionRow {
+  return { ...row, state: ActionState.ISSUED, intent, issuedAtMs: nowMs, expiresAtMs: nowMs + lifetimeMs };
 }
 
 /** What an actuator says became of it: an attacker who holds one chooses the words. */
