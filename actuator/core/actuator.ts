@@ -90,6 +90,7 @@ export class Actuator {
       ...(refusal ? NOTHING : before),
       ...{
         receivedAtMs: nowMs,
+        ...(intent.logIndex !== undefined && { logIndex: intent.logIndex }),
         target: intent.target,
         ...(intent.pod && { pod: intent.pod, owners: intent.owners }),
         ...(intent.rollout && { rollout: intent.rollout }),

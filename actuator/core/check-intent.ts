@@ -28,6 +28,8 @@ export interface CheckedIntent {
   readonly node: MarkedNode | undefined;
   /** Of an eviction, and of a rollback in a cluster, alone. */
   readonly pod: PodTarget | undefined;
+  /** Entry of the verifier's log about the action, for people; undefined: it did not say. */
+  readonly logIndex?: number | undefined;
   /** Of a rollback in a cluster, and of a halt, which names no revision, alone. */
   readonly rollout: RolloutTarget | undefined;
   /** Of a purge alone, which names no container. */
@@ -71,6 +73,8 @@ const MAX_SIGNATURES = 2;
 export interface SignedIntent {
   readonly body: Uint8Array;
   readonly signatures: readonly Uint8Array[];
+  /** Entry of the verifier's log about the action; not signed. */
+  readonly logIndex?: bigint | undefined;
 }
 
 /**
@@ -78,7 +82,7 @@ export interface SignedIntent {
  * @param nowMs not before any time that was acted at earlier
  */
 export function checkIntent(
-  { body, signatures }: SignedIntent,
+  { body, signatures, logIndex }: SignedIntent,
   verify: (message: Uint8Array, signature: Uint8Array) => boolean,
   identity: ActuatorIdentity,
   nowMs: number,
@@ -103,6 +107,7 @@ export function checkIntent(
     ok: true,
     intent: {
       ...{ id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest },
+      ...(logIndex !== undefined && logIndex <= Number.MAX_SAFE_INTEGER && { logIndex: Number(logIndex) }),
       ...{ target: targetOf(intent), node: markedNode(intent), owners, expiresAtMs },
       ...{ pod: podOf(intent), rollout: rolloutOf(intent), purge: purgeOf(intent) },
     },

@@ -74,7 +74,7 @@ export class ClusterHands implements Hands {
 
   /** Whoever deploys should know why what is not trusted runs on. */
   async #tellRefusal(
-    { id: intentId, actionId, pod, rollout }: CheckedIntent,
+    { id: intentId, actionId, logIndex, pod, rollout }: CheckedIntent,
     found: ClusterPod | undefined,
     reason: string,
     detail: string,
@@ -83,7 +83,7 @@ export class ClusterHands implements Hands {
     if (!pod || found?.uid !== pod.uid) return;
     const halt = rollout?.revisions.length === 0;
     const words = `is of an image that is not trusted, and is not ${halt ? "halted" : "rolled back"}: ${reason}${detail && `: ${detail}`}`;
-    await this.#tell({ intentId, actionId }, pod, halt ? "HaltRefused" : "RollbackRefused", words, atMs);
+    await this.#tell({ intentId, actionId, logIndex }, pod, halt ? "HaltRefused" : "RollbackRefused", words, atMs);
   }
 
   async carryOut(entry: LedgerEntry, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
@@ -156,7 +156,7 @@ export class ClusterHands implements Hands {
   }
 
   async #tell(
-    { intentId, actionId }: Pick<LedgerEntry, "intentId" | "actionId">,
+    { intentId, actionId, logIndex }: Pick<LedgerEntry, "intentId" | "actionId" | "logIndex">,
     pod: PodTarget,
     reason: PodEvent["reason"],
     note: string,
@@ -166,6 +166,7 @@ export class ClusterHands implements Hands {
     const event = {
       intentId,
       actionId,
+      ...(logIndex !== undefined && { logIndex }),
       pod,
       reason,
       note: `${pod.name} ${note} (${[actionId, ...(pod.driftId === "" ? [] : [pod.driftId])].join(", ")})`,

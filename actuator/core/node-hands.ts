@@ -71,9 +71,10 @@ export class NodeHands implements Hands {
     return result;
   }
 
-  #call({ node, kind, actionId }: LedgerEntry, mark: NodeMark, knownAs = node?.name): Promise<NodeCallResult> {
+  #call({ node, kind, actionId, logIndex }: LedgerEntry, mark: NodeMark, knownAs = node?.name): Promise<NodeCallResult> {
     const { nodeId = "", reason = "" } = node ?? {};
-    return this.#hook.call({ verb: kind === ActionKind.MARK_NODE ? "mark" : "lift", mark, nodeId, name: knownAs ?? "", actionId, reason });
+    const verb = kind === ActionKind.MARK_NODE ? "mark" : "lift";
+    return this.#hook.call({ verb, mark, nodeId, name: knownAs ?? "", actionId, ...(logIndex !== undefined && { logIndex }), reason });
   }
 }
 

@@ -42,6 +42,8 @@ export type Eviction = { readonly outcome: "accepted" | "gone" } | { readonly ou
 export interface PodEvent {
   readonly intentId: string;
   readonly actionId: string;
+  /** Entry of the verifier's log about the action; undefined: it did not say. */
+  readonly logIndex?: number | undefined;
   readonly pod: PodTarget;
   /** UpperCamelCase: one Event an intent and reason. */
   readonly reason:

@@ -13,6 +13,8 @@ export interface LedgerEntry {
   /** 32 hex digits. */
   readonly intentId: string;
   readonly actionId: string;
+  /** Entry of the verifier's log about the action, for people; undefined: it did not say. */
+  readonly logIndex?: number | undefined;
   readonly kind: ActionKind;
   readonly containerId: string;
   /** Name and restart policy as they were before; empty for an intent that was refused. */

@@ -20,6 +20,8 @@ export interface NodeCall {
   /** Begins with a letter or digit, and holds no more than letters, digits, `.`, `_` and `-`. */
   readonly name: string;
   readonly actionId: string;
+  /** Entry of the verifier's log about the action; undefined: it did not say. */
+  readonly logIndex?: number | undefined;
   /** Code of a claim; empty for a lift. */
   readonly reason: string;
 }

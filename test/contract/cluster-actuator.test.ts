@@ -74,7 +74,7 @@ const outcomes = () => reports.map(({ outcome, reason }) => (reason ? `${Outcome
 test("a pod is evicted, told when it is gone, and never again", async () => {
   cluster.endsMs = T0 + 30_000;
   const web = cluster.add("web");
-  const signed = intent(web);
+  const signed = { ...intent(web), logIndex: 41n };
   const first = actuator();
   await first.offer(signed);
   await first.resume();
@@ -87,6 +87,7 @@ test("a pod is evicted, told when it is gone, and never again", async () => {
     "Evicting false web is evicted, since it drifted (A-7K2Q, D-7K2Q)",
     "Evicted false web is gone: it had drifted (A-7K2Q, D-7K2Q)",
   ]);
+  expect(cluster.events.map(({ logIndex }) => logIndex)).toEqual([41, 41]);
   // Another of the same name is another pod, and an intent is carried out once: after a restart too.
   cluster.add("web");
   ledger.close();

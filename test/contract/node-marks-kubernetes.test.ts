@@ -33,7 +33,7 @@ interface Stored {
 /** Nodes as an API server keeps them, with merge patches (RFC 7386) under uid and resourceVersion. */
 class Nodes {
   readonly nodes = new Map<string, Stored>();
-  readonly events: { reason: string; note: string; metadata: { name: string } }[] = [];
+  readonly events: { reason: string; note: string; metadata: { name: string; annotations: object } }[] = [];
   /** What answers the next calls, in place of the API server. `lost`: it is done, and the answer does not arrive. */
   readonly next: ("conflict" | "lost" | "away" | ApiAnswer)[] = [];
 
@@ -132,14 +132,22 @@ const told = () => reports.map(({ outcome, reason, marks = [] }) => [Outcome[out
 test("label, taint and cordon name their action, nothing else is touched, an Event tells, and all of it is taken away again", async () => {
   const node = api.add("w-1", { taints: [OTHERS] });
   const own = actuator();
-  const signed = mark("w-1");
+  const signed = { ...mark("w-1"), logIndex: 41n };
   await own.offer(signed);
   await own.offer(signed);
   expect(node.metadata).toMatchObject({ labels: { zone: "a", [UNTRUSTED]: "A-7K2Q" }, annotations: { [CORDONED]: "A-7K2Q" } });
   expect(node.spec).toEqual({ unschedulable: true, taints: [OTHERS, { key: UNTRUSTED, value: "A-7K2Q", effect: "NoSchedule" }] });
   expect(api.events.map(({ reason, note }) => `${reason}: ${note}`)[1]).toBe("NodeUntrusted: w-1 is not to be trusted (layer): taint put on (A-7K2Q)");
   expect(new Set(api.events.map(({ metadata }) => metadata.name)).size).toBe(3);
-  await own.offer(lift("w-1", { actionId: "A-7K2R" }));
+  // As its ledger has it, also after a restart; of a verifier that does not say nothing is made up.
+  ledger.close();
+  ledger = new FileLedger(directory, nowMs);
+  expect(ledger.all()[0]?.logIndex).toBe(41);
+  await actuator().offer(lift("w-1", { actionId: "A-7K2R" }));
+  expect(api.events.map(({ metadata }) => metadata.annotations)).toEqual([
+    ...ALL.map(() => ({ "hullmark.dev/action": "A-7K2Q", "hullmark.dev/log-index": "41" })),
+    ...ALL.map(() => ({ "hullmark.dev/action": "A-7K2R" })),
+  ]);
   expect(node).toMatchObject({ metadata: { labels: { zone: "a" }, annotations: {} }, spec: { taints: [OTHERS] } });
   expect(JSON.stringify(node)).not.toContain("hullmark");
   expect(node.spec.unschedulable).toBeUndefined();

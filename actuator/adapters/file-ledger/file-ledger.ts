@@ -40,6 +40,7 @@ const settledSchema = z.strictObject({
 const entrySchema = z.strictObject({
   intentId: z.string().regex(/^[0-9a-f]{32}$/),
   actionId: z.string(),
+  logIndex: z.number().optional(),
   kind: z.enum(ActionKind),
   containerId: z.string(),
   name: z.string(),

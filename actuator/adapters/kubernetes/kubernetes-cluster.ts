@@ -89,7 +89,7 @@ export class KubernetesCluster implements Cluster {
     return { outcome: "budget", why: budget.message || status.message, retryAfterMs: seconds * 1000 };
   }
 
-  async tell({ intentId, actionId, pod, reason, note, warning, atMs }: PodEvent): Promise<void> {
+  async tell({ intentId, actionId, logIndex, pod, reason, note, warning, atMs }: PodEvent): Promise<void> {
     const { namespace, name, uid, container, driftId, driftLogIndex } = pod;
     const suffix = `.${intentId}.${reason.toLowerCase()}`;
     const event = {
@@ -98,7 +98,11 @@ export class KubernetesCluster implements Cluster {
       metadata: {
         name: `${name.slice(0, MAX_NAME - suffix.length).replace(/[.-]+$/, "")}${suffix}`,
         namespace,
-        annotations: { "hullmark.dev/action": actionId, "hullmark.dev/drift": driftId, "hullmark.dev/drift-log-index": String(driftLogIndex) },
+        annotations: {
+          "hullmark.dev/action": actionId,
+          ...(logIndex !== undefined && { "hullmark.dev/log-index": String(logIndex) }),
+          ...{ "hullmark.dev/drift": driftId, "hullmark.dev/drift-log-index": String(driftLogIndex) },
+        },
       },
       type: warning ? "Warning" : "Normal",
       reason,

@@ -89,14 +89,15 @@ export class KubernetesNodes implements NodeHook {
     return ask(() => this.#api.patch(path(name), body, "application/merge-patch+json"));
   }
 
-  async #tell({ verb, mark, name, actionId, reason }: NodeCall, { metadata: { uid } }: KubeNode): Promise<void> {
+  async #tell({ verb, mark, name, actionId, logIndex, reason }: NodeCall, { metadata: { uid } }: KubeNode): Promise<void> {
     const word = NodeMark[mark].toLowerCase();
     const suffix = `.${actionId}.${verb}-${word}`.toLowerCase();
     const marking = verb === "mark";
+    const annotations = { "hullmark.dev/action": actionId, ...(logIndex !== undefined && { "hullmark.dev/log-index": String(logIndex) }) };
     const event = {
       apiVersion: "events.k8s.io/v1",
       kind: "Event",
-      metadata: { name: `${name.slice(0, MAX_NAME - suffix.length)}${suffix}`, namespace: "default", annotations: { "hullmark.dev/action": actionId } },
+      metadata: { name: `${name.slice(0, MAX_NAME - suffix.length)}${suffix}`, namespace: "default", annotations },
       type: marking ? "Warning" : "Normal",
       reason: marking ? "NodeUntrusted" : "NodeTrusted",
       action: marking ? "Mark" : "Lift",

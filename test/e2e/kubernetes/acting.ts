@@ -4,13 +4,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { onTestFailed } from "vitest";
+import { expect, onTestFailed } from "vitest";
 import { parse, stringify } from "yaml";
 import { type Stack, tail } from "../../../deploy/stack/stack.ts";
 import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../../deploy/testbed/run.ts";
-import { eventually } from "../fault-support.ts";
+import { eventually, logEntries } from "../fault-support.ts";
 import type { Programs } from "../images/programs.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { PodVictim } from "./pod-victim.ts";
@@ -215,8 +215,36 @@ export class Acting {
     );
   }
 
-  async events(uid: string): Promise<readonly KubernetesEvent[]> {
-    return JSON.parse(await this.kubectl("get", "events", `--field-selector=involvedObject.uid=${uid}`, "--output=json")).items;
+  events(uid: string): Promise<readonly KubernetesEvent[]> {
+    return this.#eventsOn("uid", uid);
+  }
+
+  async #eventsOn(field: "uid" | "name", value: string): Promise<readonly KubernetesEvent[]> {
+    return JSON.parse(await this.kubectl("get", "events", `--field-selector=involvedObject.${field}=${value}`, "--output=json")).items;
+  }
+
+  /**
+   * Waits until Events of these reasons are there, each of which names an action, and the entry of the log that tells of it.
+   * @param name of the pod or Node @returns the actions that they name, in the order of the reasons
+   */
+  async toldWithEntry(name: string, ...reasons: string[]): Promise<readonly string[]> {
+    const written = await eventually(
+      `Events ${reasons.join(", ")}`,
+      () => this.#eventsOn("name", name),
+      (all) => reasons.every((each) => all.some(({ reason }) => reason === each)),
+      WITHIN_MS,
+    );
+    const named = reasons.map((each) => written.findLast(({ reason }) => reason === each)?.metadata.annotations ?? {});
+    const indexes = named.map((each) => Number(each["hullmark.dev/log-index"] ?? Number.NaN));
+    const entries = await eventually(
+      "the log's checkpoint covers them",
+      () => logEntries(this.#bed.stack),
+      ({ length }) => indexes.every((each) => !(each >= length)),
+      WITHIN_MS,
+    );
+    const actions = named.map((each) => each["hullmark.dev/action"] ?? "");
+    expect(indexes.map((each) => entries[each])).toMatchObject(actions.map((id) => ({ type: "action", id, state: "issued" })));
+    return actions;
   }
 
   /** The cluster's only one. */

@@ -75,6 +75,8 @@ export function evictions(of: () => CapturingBed, actingOf: () => Acting): void 
       (all) => all.some(({ reason }) => reason === "Evicted"),
       WITHIN_MS,
     );
+    const both = await acting.toldWithEntry(name, "Evicting", "Evicted");
+    expect(both).toEqual([done?.id, done?.id]);
     const [evicting] = written.filter(({ reason }) => reason === "Evicting");
     expect(evicting?.metadata.annotations).toMatchObject({
       "hullmark.dev/action": done?.id,

@@ -80,6 +80,9 @@ export function isolations(of: () => ActingBed, actingOf: () => Acting): void {
 
     expect((await of().stack.hullmark("action", "undo", done?.id ?? "", "-m", "a test of ours")).code).toBe(0);
     await acting.actionIs(name, "released", ({ kind, state }) => kind === "release" && state === "done");
+    const [isolation, release] = await acting.toldWithEntry(name, "Isolated", "Released");
+    expect(isolation).toBe(done?.id);
+    expect((await acting.told(name)).find(({ id }) => id === release)).toMatchObject({ kind: "release", state: "done" });
     const after = await marksOf(name);
     expect(after).toMatchObject({ uid, labels: { app: "isolate-cart" } });
     expect(JSON.stringify(after)).not.toContain("hullmark.dev/");

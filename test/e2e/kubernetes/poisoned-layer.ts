@@ -122,10 +122,8 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
         (all) => all.filter(({ reason }) => reason === "NodeUntrusted").length === 3,
         WITHIN_MS,
       );
-      expect(told.find(({ reason }) => reason === "NodeUntrusted")).toMatchObject({
-        type: "Warning",
-        metadata: { annotations: { "hullmark.dev/action": action } },
-      });
+      expect(told.find(({ reason }) => reason === "NodeUntrusted")).toMatchObject({ type: "Warning" });
+      expect(await acting.toldWithEntry(cluster.nodeName, "NodeUntrusted")).toEqual([action]);
 
       // Only then what stands on it goes, and what comes in its place has nowhere to be put.
       await acting.actionIs(name, "done", ({ kind, state }) => kind === "evict" && state === "done");
@@ -183,6 +181,8 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
         WITHIN_MS,
       );
       const lifted = await eventually("the marks are lifted", node, (now) => now.spec.unschedulable !== true && taints(now).length === 0, WITHIN_MS);
+      const [lift = ""] = await acting.toldWithEntry(cluster.nodeName, "NodeTrusted");
+      expect(await actionOf(lift)).toMatchObject({ kind: "lift-node", state: "done" });
       expect(JSON.stringify([lifted.metadata.labels, lifted.metadata.annotations])).not.toContain("hullmark.dev/untrusted");
       expect((await status()).filter(({ code }) => code === "containment-failed")).toEqual([]);
       await acting.clean("poisoned-web", 1);

@@ -8,7 +8,7 @@ import { trivyReport } from "../../fakes/scan-reports.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
-import { type Acting, type ActingBed, heldRate, steadyClient, WITHIN_MS } from "./acting.ts";
+import { type Acting, type ActingBed, heldRate, steadyClient, type ToldAction, WITHIN_MS } from "./acting.ts";
 import { podSpec, SERVING } from "./workloads.ts";
 
 /** Rules of the policy: nothing but what these tests make is acted on. The cluster has one node. */
@@ -100,6 +100,7 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
   const get = async (kind: Kind, app: string): Promise<Workload> => JSON.parse(await acting.kubectl("get", `${KINDS[kind]}/${app}`, "--output=json"));
   const imageOf = async (kind: Kind, app: string): Promise<string> => (await get(kind, app)).spec.template.spec.containers[0]?.image ?? "";
   const rollOut = (kind: Kind, app: string, image: string): Promise<string> => acting.kubectl("set", "image", `${KINDS[kind]}/${app}`, `web=${image}`);
+  const podOf = (action: ToldAction | undefined): string => action?.container.name.split("/")[1] ?? "";
   const rolledBack = (app: string) => acting.actionIs(`${app}-`, "done", ({ kind, state }) => kind === "rollback" && state === "done");
 
   beforeAll(async () => {
@@ -131,6 +132,7 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
 
       await rollOut("Deployment", "roll-shop", stranger.tagged);
       const done = (await rolledBack("roll-shop")).find(({ kind, state }) => kind === "rollback" && state === "done");
+      expect(await acting.toldWithEntry(podOf(done), "RollingBack", "RolledBack")).toEqual([done?.id, done?.id]);
       expect(done?.detail).toMatch(/^Deployment roll-shop back to roll-shop-[a-z0-9]+$/);
       await acting.clean("roll-shop", 3);
     } finally {
@@ -350,7 +352,9 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     expect(await get("Deployment", "roll-new")).toMatchObject({ spec: { replicas: 3 } });
     expect(await acting.podsOf("roll-new")).toHaveLength(3);
 
-    await acting.actionIs("roll-halted-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
+    const halts = await acting.actionIs("roll-halted-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
+    const halt = halts.find(({ kind, state }) => kind === "halt" && state === "done");
+    expect(await acting.toldWithEntry(podOf(halt), "Halting", "Halted")).toEqual([halt?.id, halt?.id]);
     const halted = await get("Deployment", "roll-halted");
     expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/3$/) } } });
   });

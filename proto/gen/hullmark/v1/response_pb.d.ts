@@ -373,6 +373,13 @@ export declare type SignedIntent = Message<"hullmark.v1.SignedIntent"> & {
    * @generated from field: repeated bytes signatures = 2;
    */
   signatures: Uint8Array[];
+
+  /**
+   * Newest entry of the log about the action, as it is handed out: for people, and not signed, since the entry names the intent.
+   *
+   * @generated from field: optional uint64 log_index = 3;
+   */
+  logIndex?: bigint | undefined;
 };
 
 /**
