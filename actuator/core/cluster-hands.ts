@@ -12,7 +12,7 @@ import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { podService, refusePod, unfit } from "./check-pod.ts";
 import type { Hands, LocalLimits, Looked, Waiting } from "./hands.ts";
-import { overLocalLimit } from "./local-limits.ts";
+import { BUDGET, overLocalLimit } from "./local-limits.ts";
 import { PodIsolation } from "./pod-isolation.ts";
 import { RolloutHands } from "./rollout-hands.ts";
 
@@ -137,8 +137,8 @@ export class ClusterHands implements Hands {
       return nowMs > found.endsMs + STUCK_MS ? failed("terminating", "its node does not end it") : { waitsFor: "terminating", detail: "" };
     }
     const pause = this.#pauses.get(entry.intentId);
-    if (nowMs >= entry.expiresAtMs) return pause ? failed("pdb", pause.why) : failed("expired", "the API server did not let it be asked in time");
-    if (pause && nowMs < pause.untilMs) return { waitsFor: "pdb", detail: pause.why };
+    if (nowMs >= entry.expiresAtMs) return pause ? failed(BUDGET, pause.why) : failed("expired", "the API server did not let it be asked in time");
+    if (pause && nowMs < pause.untilMs) return { waitsFor: BUDGET, detail: pause.why };
     // It may have waited for minutes: what was found when it was taken is to be so still.
     const refusal = unfit({ pod, containerId: entry.containerId, owners: entry.owners ?? [] }, found, limits, ownNamespace);
     if (refusal) return { outcome: Outcome.REFUSED, reason: refusal, detail: "", newContainerId: "" };
@@ -152,7 +152,7 @@ export class ClusterHands implements Hands {
     if (eviction.outcome !== "budget") return eviction.outcome === "gone" ? DONE : { waitsFor: "terminating", detail: "" };
     this.#pauses.set(entry.intentId, { untilMs: nowMs + eviction.retryAfterMs, why: eviction.why });
     await this.#tell(entry, pod, "EvictionWaits", `drifted, and cannot be evicted now: ${eviction.why}`, nowMs);
-    return { waitsFor: "pdb", detail: eviction.why };
+    return { waitsFor: BUDGET, detail: eviction.why };
   }
 
   async #tell(

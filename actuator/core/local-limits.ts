@@ -5,8 +5,11 @@ import type { LocalLimits } from "./hands.ts";
 
 const HOUR_MS = 3_600_000;
 
+/** Budgets forbade it until it ended: the pod was there still. A code of docs/response.md. */
+export const BUDGET = "pdb";
+
 /**
- * What was begun counts, however it ended, but for what undoes it; times to come count too, since the clock was set back.
+ * What was begun counts, however it ended, but for what undoes it; times to come count too, since the clock was set back. What budgets forbade changed nothing, and counts in the pause alone.
  * @param all what `hourlyPercent` is of @param weight how many of them it would take away. One action an hour is always within it
  */
 export function overLocalLimit(
@@ -20,6 +23,7 @@ export function overLocalLimit(
   const begun = ledger.filter(({ kind, settled }) => kind !== ActionKind.RELEASE && settled?.outcome !== Outcome.REFUSED);
   if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
   const limit = Math.max(1, Math.floor((all * hourlyPercent) / 100));
-  const used = begun.reduce((sum, each) => sum + (nowMs - each.receivedAtMs < HOUR_MS ? (each.weight ?? 1) : 0), 0);
+  const changing = begun.filter(({ settled }) => settled?.outcome !== Outcome.FAILED || settled.reason !== BUDGET);
+  const used = changing.reduce((sum, each) => sum + (nowMs - each.receivedAtMs < HOUR_MS ? (each.weight ?? 1) : 0), 0);
   return used > 0 && used + weight > limit ? "breaker" : undefined;
 }

@@ -92,6 +92,7 @@ test.each([
     { issuedAtMs: T0, captureMissed: REFUSED },
     "Doing  recreate cart on w-0, since 14:13:20Z (A-1), nothing captured before: not-taken (no room\\x1b)",
   ],
+  [ActionState.ISSUED, { issuedAtMs: T0, reason: "pdb" }, "Doing  recreate cart on w-0, since 14:13:20Z, which disruption budgets forbid now (A-1)"],
   [ActionState.CAPTURING, {}, "Doing  recreate cart on w-0, once its node has captured it, since 14:13:20Z (A-1)"],
   [ActionState.CAPTURING, { captureMissed: MISSED }, "Held   back: to recreate cart on w-0, nothing captured before: not-answered (A-1) · hullmark action ls"],
   [

@@ -242,6 +242,25 @@ describe("a budget that forbids", () => {
     expect(outcomes()).toHaveLength(2);
     expect(cluster.evicted).toEqual([]);
   });
+
+  test("what it forbade until then takes no place in the hour, but while it was waited for; in the pause it does", async () => {
+    const limits = { ...LIMITS, hourlyPercent: 0, pauseMs: LIFE_MS + 60_000 };
+    const [web, api, db] = ["web", "api", "cache"].map((name) => cluster.add(name));
+    if (!web || !api || !db) throw new Error("no pods");
+    const subject = actuator(limits);
+    cluster.budget = "no";
+    await subject.offer(intent(web));
+    await subject.offer(intent(api));
+    expect(outcomes()).toEqual(["WAITING pdb", "REFUSED breaker"]);
+    nowMs += LIFE_MS;
+    await subject.resume();
+    cluster.budget = undefined;
+    await subject.offer(intent(web));
+    await subject.offer(intent(api));
+    await subject.offer(intent(db));
+    expect(outcomes().slice(2)).toEqual(["FAILED pdb", "REFUSED cooling-down", "WAITING terminating", "REFUSED breaker"]);
+    expect(cluster.evicted).toEqual(["shop/api"]);
+  });
 });
 
 test("a pod that its node does not end is given up, long after its time", async () => {

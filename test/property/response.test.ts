@@ -676,6 +676,19 @@ describe("one container", () => {
       expect(after("", [MINUTE_MS])).toBe("cooling-down");
     });
 
+    test("takes no place among an hour's actions: it changed nothing", () => {
+      const policy = policyOf(`  mode: enforce\n  response:\n    hourlyPercent: 0\n    rules: [{ name: all, ladder: ${every("[evict]")} }]\n`);
+      const others = forbidden(MINUTE_MS, 20 * MINUTE_MS).map((row) => ({
+        ...row,
+        containerId: "c9",
+        containerName: "shop/till-1/web",
+        workload: "shop/till",
+      }));
+      const beside = (history: readonly ActionRow[]) => why({ policy, workload: bad("c1", web), pod: POD, history });
+      expect(beside(others)).toBe("act EVICT");
+      expect(beside([...others, ...others.slice(1).map((row) => ({ ...row, id: "A-9", reason: "engine" }))])).toBe("breaker");
+    });
+
     test("its intent ends with policy's patience, where that is shorter than an intent's time", () => {
       const lifetime = (patience: string, kind = ActionKind.EVICT) =>
         lifetimeFor({ kind, rule: "all" }, policyWith(`{ patience: ${patience} }`), INTENT_LIFETIME_MS);

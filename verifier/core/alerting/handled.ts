@@ -1,6 +1,7 @@
 /** What is done about what an alert tells of, in the words of a page: what was done, what waits for somebody's yes, what came to nothing. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow } from "../../ports/rows.ts";
+import { BUDGET } from "../response/eviction.ts";
 import { printable } from "../text/printable.ts";
 
 /** Lines that are shown; the rest stands in `hullmark action ls`. */
@@ -68,7 +69,13 @@ const TOLD: readonly (readonly [ActionState, Tell])[] = [
         ? ["Held", `back: to ${todo} ${where}${captured(row)} (${row.id}) · hullmark action ls`]
         : ["Doing", `${todo} ${where}, once its node has captured it, since ${timeOf(row.createdAtMs)} (${row.id})`],
   ],
-  [ActionState.ISSUED, (row, [todo], where) => ["Doing", `${todo} ${where}, since ${timeOf(row.issuedAtMs ?? row.createdAtMs)} (${row.id})${captured(row)}`]],
+  [
+    ActionState.ISSUED,
+    (row, [todo], where) => {
+      const forbidden = row.reason === BUDGET ? ", which disruption budgets forbid now" : "";
+      return ["Doing", `${todo} ${where}, since ${timeOf(row.issuedAtMs ?? row.createdAtMs)}${forbidden} (${row.id})${captured(row)}`];
+    },
+  ],
   [ActionState.DONE, (row, [, done], where) => ["Done", `${where} ${done} ${timeOf(row.settledAtMs ?? row.createdAtMs)} (${row.id})${captured(row)}`]],
   [ActionState.DENIED, ({ id, deniedBy }, [todo], where) => ["Denied", `to ${todo} ${where}, by ${printable(deniedBy, 64)} (${id})`]],
   [ActionState.DRY_RUN, (_row, [todo], where) => ["Done", `nothing: the policy observes, else it would ${todo} ${where}`]],

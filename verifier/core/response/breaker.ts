@@ -14,6 +14,8 @@ export interface Issued {
   readonly workload: string;
   /** Unix milliseconds. */
   readonly atMs: number;
+  /** It changed nothing, and is none of an hour's actions. */
+  readonly fruitless?: boolean;
 }
 
 export const HOUR_MS = 3_600_000;
@@ -55,5 +57,5 @@ export function overLimit(
   nowMs: number,
 ): "cooling-down" | "breaker" | undefined {
   if (issued.some((each) => each.workload === workload && nowMs - each.atMs < limits.pauseMs)) return "cooling-down";
-  return issued.filter(({ atMs }) => nowMs - atMs < HOUR_MS).length >= hourlyLimit(containers, limits) ? "breaker" : undefined;
+  return issued.filter(({ atMs, fruitless }) => !fruitless && nowMs - atMs < HOUR_MS).length >= hourlyLimit(containers, limits) ? "breaker" : undefined;
 }

@@ -4,6 +4,7 @@ import type { ActionRow, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../por
 import { claimRow } from "../fleet/claims.ts";
 import { counted } from "../text/counted.ts";
 import type { Held } from "./decide.ts";
+import { BUDGET } from "./eviction.ts";
 import type { ActionHistory } from "./history.ts";
 
 export interface ResponseStanding {
@@ -23,7 +24,7 @@ export function responseClaims(standing: ResponseStanding): ClaimRow[] {
   const { waiting, held, rows, uncontained, notWell, pause } = standing;
   const same = held["same-image"] ?? 0;
   const riskier = held["higher-risk"] ?? 0;
-  const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
+  const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === BUDGET).length;
   return [
     ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} until the breaker allows more actions: hullmark action ls`)]),
     ...(budget > 0 ? [claimRow("budget", `${counted(budget, "pod")} cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),

@@ -353,7 +353,7 @@ function heldBy(
   const issued = history.flatMap((each) => {
     if (each.kind === ActionKind.RELEASE || (each.state === ActionState.DRY_RUN && policy.mode !== "dry-run")) return [];
     const atMs = countsAtMs(each);
-    return atMs === undefined ? [] : [{ workload: serviceOf(each), atMs }];
+    return atMs === undefined ? [] : [{ workload: serviceOf(each), atMs, fruitless: isForbiddenByBudget(each) }];
   });
   return overLimit(issued, serviceOf(workload), containers, { pauseMs: pauseSeconds * 1000, hourlyPercent }, nowMs);
 }

@@ -23,9 +23,12 @@ export function endsEviction({ nodeId, containerId }: Pick<ActionRow, "nodeId" |
   );
 }
 
+/** Disruption budgets forbid it now, or, where it has failed, for as long as its intent lived. A code of docs/response.md. */
+export const BUDGET = "pdb";
+
 /** Disruption budgets forbade it for as long as its intent lived. */
 export function isForbiddenByBudget({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
-  return kind === ActionKind.EVICT && state === ActionState.FAILED && reason === "pdb";
+  return kind === ActionKind.EVICT && state === ActionState.FAILED && reason === BUDGET;
 }
 
 /** Whether the eviction of this container's pod has been forbidden for as long as policy has it asked for. */
