@@ -26,7 +26,9 @@ import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
+import type { ReleaseBed } from "./release-bed.ts";
 import { tpmNodes } from "./tpm-nodes.ts";
+import { wholeRights } from "./whole-rights.ts";
 
 const execute = promisify(execFile);
 const REPOSITORY = new URL("../../..", import.meta.url).pathname;
@@ -525,6 +527,8 @@ describe("the chart", () => {
       expect(await admin(verb, what), `${verb} ${what}`).toMatch(/^no/);
   });
 
+  wholeRights(atWork, CHART);
+
   test("runs the verifier as nobody and the agent with named capabilities, both on a root that cannot be written", async () => {
     const { items } = JSON.parse(await here("get", "pods", "--output=json")) as {
       items: { metadata: { labels: Record<string, string> }; spec: { hostPID?: boolean; containers: { securityContext: object }[] } }[];
@@ -913,8 +917,7 @@ spec:
     const [tpm] = bed.tpms;
     if (!tpm) throw new Error("no TPM");
     return {
-      ...{ cluster, tpm, namespace: NAMESPACE, apply, eventually },
-      upgrade: (...values) => helm("upgrade", "hullmark", CHART, ...settings(), "--set", values.join(","), "--wait", "--timeout", "300s"),
+      ...{ cluster, tpm, namespace: NAMESPACE, apply, eventually, upgrade },
       hullmark: (...args) => plugin(cluster.kubeconfig, ...args),
     };
   });
@@ -956,6 +959,10 @@ interface TestEvent {
   readonly reportingController: string;
   readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
 }
+
+const upgrade = (...values: readonly string[]): Promise<string> =>
+  helm("upgrade", "hullmark", CHART, ...settings(), "--set", values.join(","), "--wait", "--timeout", "300s");
+const atWork = (): ReleaseBed => ({ cluster, namespace: NAMESPACE, home, helm, upgrade, apply, plugin, eventually });
 
 const onCall = () => ({ cluster, registry: bed.registry?.host ?? "", home, namespace: NAMESPACE, environment: pluginEnvironment });
 
