@@ -55,12 +55,19 @@ export function parseOciSpec(text: string): OciSpec | undefined {
 
 const NAMESPACES: Readonly<Record<string, string>> = { pid: "pid", network: "net", ipc: "ipc", uts: "uts" };
 
-/** Namespaces that the configuration neither makes nor takes from another container: they are the host's. */
-export function sharedNamespaces(spec: OciSpec): string[] {
+/**
+ * Namespaces that are the host's: the configuration neither makes them nor takes them from another container, or takes them from one that has the host's.
+ * @param joined configuration of the one whose namespaces it takes; undefined: of none that is known
+ */
+export function sharedNamespaces(spec: OciSpec, joined?: OciSpec): string[] {
   const own = spec.linux?.namespaces ?? [];
-  return Object.keys(NAMESPACES)
-    .filter((type) => !own.some((each) => each.type === type))
-    .map((type) => NAMESPACES[type] ?? type);
+  const ofHost = joined ? sharedNamespaces(joined) : [];
+  return Object.entries(NAMESPACES)
+    .filter(([type, name]) => {
+      const its = own.find((each) => each.type === type);
+      return !its || (Boolean(its.path) && ofHost.includes(name));
+    })
+    .map(([, name]) => name);
 }
 
 /** Devices that the runtime makes for every container. */

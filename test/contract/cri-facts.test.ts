@@ -87,6 +87,31 @@ test("a mount has the path that the kubelet asked for beside where links led to,
   expect(facts.supplementaryGroups).toEqual([2000]);
 });
 
+test("a container has the node's namespaces where its pod has: as containerd makes it, it takes them from its sandbox whosever they are", () => {
+  const joining = (type: string) => ({ type, path: `/proc/4711/ns/${type === "network" ? "net" : type}` });
+  const factsOf = (container: readonly object[], sandbox: readonly object[] | undefined) => {
+    const spec = (namespaces: readonly object[]) => ({ process: {}, linux: { namespaces } }) as never;
+    return containerFacts({
+      listed: create(ContainerSchema, { id: CONTAINER }),
+      status: create(ContainerStatusSchema, { id: CONTAINER }),
+      info: { pid: 1, runtimeSpec: spec(container) },
+      sandboxInfo: sandbox && { runtimeSpec: spec(sandbox) },
+      ...{ sandbox: undefined, image: undefined, pod: undefined, configBlobPath: undefined, mountTypes: new Map(), nodeHosts: "127.0.0.1 node" },
+    });
+  };
+  const joined = [{ type: "mount" }, joining("ipc"), joining("uts"), joining("network")];
+  const own = [{ type: "pid" }, { type: "ipc" }, { type: "uts" }, { type: "mount" }, { type: "network", path: "/var/run/netns/cni-1" }];
+  // hostNetwork, hostPID and hostIPC: the sandbox makes none of them, and the kubelet asks for the sandbox's process namespace.
+  expect(factsOf([...joined, joining("pid")], [{ type: "mount" }]).hostNamespaces).toEqual(["pid", "net", "ipc", "uts"]);
+  // hostNetwork alone.
+  expect(factsOf([{ type: "pid" }, ...joined], [{ type: "pid" }, { type: "ipc" }, { type: "mount" }]).hostNamespaces).toEqual(["net", "uts"]);
+  expect(factsOf([{ type: "pid" }, ...joined], own).hostNamespaces).toEqual([]);
+  // shareProcessNamespace: the pod's.
+  expect(factsOf([...joined, joining("pid")], own).hostNamespaces).toEqual([]);
+  // CRI-O leaves out what is the node's.
+  expect(factsOf([{ type: "ipc" }, { type: "uts" }], undefined).hostNamespaces).toEqual(["pid", "net"]);
+});
+
 describe("mount", () => {
   const owner = { containerId: CONTAINER, sandboxId: SANDBOX, podUid: UID, kubeletDirectory: "/var/lib/kubelet" };
   const pod = `/var/lib/kubelet/pods/${UID}`;

@@ -32,7 +32,8 @@ export function containerFacts(told: Told): ContainerFacts {
   const labels = { ...sandbox?.labels, ...status.labels };
   const context = info.config?.linux?.security_context;
   const mounts = declaredMounts(spec, told.mountTypes, info.config?.mounts ?? []);
-  const hostNamespaces = sharedNamespaces(spec);
+  // A pod's containers take them from its sandbox, also those of the node.
+  const hostNamespaces = sharedNamespaces(spec, told.sandboxInfo?.runtimeSpec ?? undefined);
   return {
     id: status.id,
     name: pod ? `${pod.namespace}/${pod.name}/${pod.container || "(sandbox)"}` : (status.metadata?.name ?? status.id.slice(0, 12)),
