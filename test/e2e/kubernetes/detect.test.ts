@@ -27,9 +27,11 @@ import { namespacedPeople, PEOPLE } from "./namespaces.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
+import { hardened, privileges } from "./privileges.ts";
 import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
 import { rotatedSecret } from "./rotated-secret.ts";
 import { SILENT, silentAgents } from "./silent-agents.ts";
+import { untrustedKinds } from "./untrusted-kinds.ts";
 import { everyKind, pod, podSpec } from "./workloads.ts";
 
 interface DriftView {
@@ -68,7 +70,14 @@ const SMUGGLED = [
   /variable MEMORY has not the value of the pod's specification/,
   /variable COLOUR has not the value of the pod's specification/,
   /variable APP_COLOUR has not the value of the pod's specification/,
+  /runs as .*, which neither image nor pod's specification says/,
+  /may write to its root, which its pod's specification forbids/,
+  /may gain privileges, which its pod's specification forbids/,
+  /runs without the seccomp profile of its pod's specification/,
 ];
+
+/** What of it a container that is started past the kubelet has not. */
+const PROTECTED = { runAsUser: 33, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, seccompProfile: { type: "RuntimeDefault" } };
 
 /** Variables of the downward API, and of a ConfigMap. */
 const byField = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
@@ -119,7 +128,7 @@ spec:
     - name: obeying
       select: { images: ["**/acme/**"], workloads: [shop/web, pay/web] }
       require: { signatures: { authorities: [release] } }
-      allow: { args: true }
+      allow: { args: true }${hardened("release")}
     - name: acme
       select: { images: ["**/acme/**"] }
       require: { signatures: { authorities: [release, retiring] } }
@@ -265,6 +274,16 @@ describe("untouched", () => {
 describe("variables", () => rotatedSecret(() => ({ cluster, stack, image: image.tagged })));
 
 describe("people of namespaces", () => namespacedPeople(() => ({ cluster, stack, image: image.tagged, home })));
+
+describe("what pods ask for", () => privileges(() => ({ cluster, stack, image: side.tagged })));
+
+describe("untrusted images", () => {
+  let stranger: CosignKey;
+  beforeAll(async () => {
+    stranger = await cosignKeyPair("v2", home, "stranger");
+  });
+  untrustedKinds(() => ({ bed, cluster, stack, programs, signByStranger: (reference) => cosign("v2", home, signing(stranger, reference)) }));
+});
 
 describe("acting", () => {
   let acting: Acting;
@@ -422,6 +441,7 @@ describe("attacks", () => {
     const volumes = [{ name: "shared", hostPath: { path: "/srv" } }];
     const container = {
       volumeMounts: [{ name: "shared", mountPath: "/shared" }],
+      securityContext: PROTECTED,
       env: OF_THE_POD,
       envFrom: [{ prefix: "APP_", configMapRef: { name: "colours" } }],
       resources: { limits: { memory: "64Mi" } },
