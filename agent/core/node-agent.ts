@@ -108,6 +108,8 @@ export class NodeAgent {
   /** The engine has listed everything at least once. */
   #complete = false;
   #publishQueued = false;
+  /** What is measured still goes nowhere any more. */
+  #closed = false;
   #stop = AbortSignal.abort();
   #chain: ChainPosition & { readonly stateRoot: Buffer };
   readonly #placed = Promise.withResolvers<void>();
@@ -227,7 +229,7 @@ export class NodeAgent {
     this.#publishQueued = true;
     queueMicrotask(() => {
       this.#publishQueued = false;
-      this.#publishNow();
+      if (!this.#closed) this.#publishNow();
     });
   }
 
@@ -352,7 +354,9 @@ export class NodeAgent {
     }
   }
 
+  /** Nothing is spooled from now on, whatever is still under way. */
   close(): void {
+    this.#closed = true;
     for (const monitor of this.#monitors.values()) monitor.close();
   }
 

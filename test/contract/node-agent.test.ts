@@ -152,7 +152,7 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
     return memory.containers.get(id)?.filesystem.claims.map(({ code }) => code);
   };
   const measured = (id: string): boolean => unmeasured(id)?.length === 0;
-  return { agent, told, claims, measured, unmeasured };
+  return { agent, spool, told, claims, measured, unmeasured };
 }
 
 test("a container whose look does not end is claimed, from its start on; what the others run is told all the same", async () => {
@@ -169,6 +169,17 @@ test("a container whose look does not end is claimed, from its start on; what th
   looks.running = 3;
   for (const answer of looks.open.get("stuck") ?? []) answer(looks.found());
   await expect.poll(() => told("stuck"), { timeout: 10_000 }).toEqual({ claims: [], runs: [3] });
+});
+
+test("once it is closed nothing is spooled, whatever is asked of it or is still under way", async () => {
+  const { agent, spool, told } = agentOver(["calm"], new Looks());
+  await expect.poll(() => told("calm"), { timeout: 10_000 }).toBeDefined();
+  agent.requestFull();
+  agent.close();
+  const { seq } = spool.head();
+  agent.requestFull();
+  await sleep(50);
+  expect(spool.head().seq).toBe(seq);
 });
 
 test("an old look is never told after a new one", async () => {

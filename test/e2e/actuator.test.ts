@@ -10,6 +10,7 @@ import { freePort } from "../../deploy/testbed/http-service.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
+import { describeAgentCaptures } from "./agent-captures.suite.ts";
 import { engineOf, eventually } from "./fault-support.ts";
 import { digestOf } from "./images/push.ts";
 import { type IntentInit, LoneActuator } from "./lone-actuator.ts";
@@ -150,6 +151,8 @@ test.each(FAILPOINTS.layers)("a purge, killed at %s, started again: the layer's 
   expect(await docker("images", "-q", name)).toBe("");
   expect(actuator.taken(name)).toHaveLength(1);
 });
+
+describe("captures by a node's agent", () => describeAgentCaptures(() => ({ bed, identity, recipient, docker })));
 
 describe("isolation", () => {
   const ADDRESS = "10.99.7.9";

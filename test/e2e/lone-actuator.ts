@@ -1,12 +1,11 @@
 /** An actuator's own process, and a verifier that the test plays: it hands out what the test signs, and keeps what it is told. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
+import { generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server } from "@grpc/grpc-js";
 import { intentMessage } from "@hullmark/proto/codec";
 import { addService } from "@hullmark/proto/rpc";
 import { Actuation, IntentSchema, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
@@ -14,6 +13,7 @@ import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { stringify } from "yaml";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { eventually } from "./fault-support.ts";
+import { certified, LoneProcess, listen } from "./lone-process.ts";
 
 const REGION = "eu-1";
 const SETTLE_MS = 90_000;
@@ -32,8 +32,8 @@ export class LoneActuator {
   /** What is handed out to whoever pulls. */
   readonly offered: SignedIntent[] = [];
   readonly reports: ReportOutcomeRequest[] = [];
+  readonly #process = new LoneProcess();
   #port = 0;
-  #process: ChildProcess | undefined;
 
   private constructor(environment: Readonly<Record<string, string>>) {
     this.#environment = environment;
@@ -78,11 +78,7 @@ export class LoneActuator {
       () => {},
       () => {},
     );
-    const { key, pem } = await certified((spki) => ca.issueServer(["localhost"], spki, 14_400_000));
-    const secure = ServerCredentials.createSsl(Buffer.from(ca.rootPem), [{ cert_chain: Buffer.from(pem), private_key: Buffer.from(key) }], true);
-    this.#port = await new Promise((resolve, reject) =>
-      this.#server.bindAsync("127.0.0.1:0", secure, (error, bound) => (error ? reject(error) : resolve(bound))),
-    );
+    this.#port = await listen(this.#server, ca);
   }
 
   /** On the state of `name`. @param settings besides those of every actuator @param failpoint where it kills itself; undefined: nowhere */
@@ -90,21 +86,12 @@ export class LoneActuator {
     const config = join(this.home, `${name}.yaml`);
     const verifier = { address: `localhost:${this.#port}` };
     writeFileSync(config, stringify({ stateDirectory: join(this.home, name), credentialDirectory: join(this.home, "credentials"), verifier, ...settings }));
-    const env = { ...process.env, ...this.#environment, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
-    this.#process = spawn(process.execPath, [join(REPOSITORY, "actuator/main.ts"), "--config", config], { stdio: ["ignore", "ignore", "inherit"], env });
+    this.#process.start([process.execPath, join(REPOSITORY, "actuator/main.ts"), "--config", config], this.#environment, failpoint);
   }
 
-  /** How it ended: by itself, or by this signal. */
-  async ended(signal?: NodeJS.Signals): Promise<string | null> {
-    const child = this.#process;
-    if (!child) return null;
-    this.#process = undefined;
-    if (child.exitCode === null && child.signalCode === null) {
-      const gone = new Promise((resolve) => child.once("exit", resolve));
-      if (signal) child.kill(signal);
-      await gone;
-    }
-    return child.signalCode;
+  /** As {@link LoneProcess.ended}. */
+  ended(signal?: NodeJS.Signals): Promise<string | null> {
+    return this.#process.ended(signal);
   }
 
   /** For the actuator's own region and five minutes, unless it says another. @returns its id, and what is handed out alone from now on */
@@ -145,10 +132,4 @@ export class LoneActuator {
     this.#server.forceShutdown();
     rmSync(this.home, { recursive: true });
   }
-}
-
-async function certified(issue: (spki: Buffer) => Promise<{ chain: readonly Buffer[] }>): Promise<{ key: string; pem: string }> {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const { chain } = await issue(publicKey.export({ type: "spki", format: "der" }));
-  return { key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(), pem: chain.map((der) => new X509Certificate(der).toString()).join("") };
 }
