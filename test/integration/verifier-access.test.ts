@@ -212,3 +212,31 @@ describe("what administrators do", () => {
     await expect(adminClient.requestQuote({ nodeId: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 });
+
+/** Time to connect on a machine that is busy. */
+const BRIEF_MS = 20_000;
+
+test("a certificate that ends, ends what is open by it: what a person watches, and the intents of an actuator", { timeout: 120_000 }, async () => {
+  const endsMs = Date.now() + BRIEF_MS;
+  const brief = async (issue: Parameters<TestVerifier["certify"]>[0]): Promise<RpcChannel> => {
+    const { key, pem } = await verifier.certify(issue);
+    return verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, pem)));
+  };
+  const person = await brief((authority, spki) => authority.issueOperator("viewer", "brief", spki, BRIEF_MS));
+  const actuator = await brief((authority, spki) => authority.issueActuator(node.credential?.nodeId ?? "", spki, BRIEF_MS));
+  const endOf = async (stream: AsyncIterable<unknown>): Promise<unknown> => {
+    try {
+      for await (const _ of stream);
+      return undefined;
+    } catch (error) {
+      return { error, atMs: Date.now() };
+    }
+  };
+  await person.client(Query).getStatus({});
+  const ends = await Promise.all([endOf(person.client(Query).watchDrift({})), endOf(actuator.client(Actuation).pullIntents({}))]);
+  for (const end of ends) {
+    expect(end).toMatchObject({ error: { code: "UNAUTHENTICATED", detail: { reason: "CERTIFICATE_EXPIRED" } } });
+    // By whole seconds.
+    expect((end as { atMs: number }).atMs).toBeGreaterThanOrEqual(endsMs - 1000);
+  }
+});

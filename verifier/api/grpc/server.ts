@@ -13,7 +13,6 @@ import { type AttestationServices, attestationService } from "./attestation.ts";
 import { BoundedListener, type ConnectionLimits } from "./bounded-listener.ts";
 import { ChangingCredentials, type TlsMaterial } from "./credentials.ts";
 import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
-import { TokenCaller } from "./identity.ts";
 import { type QueryServices, queryService } from "./query.ts";
 import { actuationService, type ResponseServices, responseService } from "./response.ts";
 
@@ -50,7 +49,7 @@ export interface RunningServer {
   readonly connections: () => Readonly<Record<ListenerName, number>>;
   /** New connections meet these. */
   changeTls(tls: TlsMaterial): void;
-  /** Ends the streams of people who would be refused now. */
+  /** Ends the streams of people and actuators who would be refused now. */
   endRefused(): void;
   /** Ends the connections that are there, for whom they let in may count no more: what is asked now is answered still, for three seconds. */
   reconnect(): void;
@@ -109,26 +108,36 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
       context.end?.(RpcError.from(error));
     }
   };
-  const servePeople = (server: Server, admit: Guard): void => {
-    const queryGuard: Guard = async (context) => {
+  /** A certificate, or a token, that is over ends what is open by it. */
+  const whileItLasts =
+    (admit: Guard): Guard =>
+    async (context) => {
       await admit(context);
       if (!context.end || context.signal.aborted) return;
       watching.add(context);
-      // A token that is over ends what is open by it.
-      const leftMs = context.caller instanceof TokenCaller ? context.caller.identity.notAfterMs - options.access.nowMs() : undefined;
-      const timer = leftMs === undefined ? undefined : setTimeout(() => endIfRefused(context), Math.min(leftMs + 1, MAX_TIMER_MS));
+      const { notAfterMs } = callerOf(context, options.access);
+      const wait = (): NodeJS.Timeout => {
+        const leftMs = Math.max(0, notAfterMs - options.access.nowMs()) + 1;
+        const look = (): void => {
+          if (options.access.nowMs() < notAfterMs) timer = wait();
+          else endIfRefused(context);
+        };
+        return setTimeout(look, Math.min(leftMs, MAX_TIMER_MS));
+      };
+      let timer = wait();
       const done = (): void => {
         clearTimeout(timer);
         watching.delete(context);
       };
       context.signal.addEventListener("abort", done, { once: true });
     };
-    addService(server, Query, queryService(options.query), queryGuard, options.onError);
+  const servePeople = (server: Server, admit: Guard): void => {
+    addService(server, Query, queryService(options.query), whileItLasts(admit), options.onError);
     addService(server, Admin, adminService(options.admin), admit, options.onError);
     addService(server, Response, responseService(options.response), admit, options.onError);
   };
   servePeople(main, certified);
-  addService(main, Actuation, actuationService(options.response), certified, options.onError);
+  addService(main, Actuation, actuationService(options.response), whileItLasts(certified), options.onError);
   addService(main, Enrollment, renewalService(options.enrolment, options.access), certified, options.onError);
   // Nobody can be asked who he is before he has enrolled.
   const open: Guard = () => {};
