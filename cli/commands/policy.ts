@@ -8,6 +8,7 @@ import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
 import { ownAgentProblem } from "@hullmark/verifier/core/policy/own-agent";
 import { formatProblem } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
+import { counted } from "@hullmark/verifier/core/text/counted";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { stringify } from "yaml";
@@ -197,8 +198,9 @@ function releaseOf(command: Command): Release | ContextError | undefined {
 function lintFile(file: string, release: Release | undefined): { problems: readonly PolicyProblem[]; summary: string | undefined } {
   const parsed = loadPolicy(file);
   if (!parsed.ok) return { problems: parsed.errors, summary: undefined };
-  const { authorities, rules, mutable, alerts } = parsed.policy;
-  const counts = `${authorities.length} authorities, ${rules.length} rules, ${mutable.length} mutable classes, ${alerts.length} alert routes`;
+  const { mode, authorities, rules, mutable, alerts, response } = parsed.policy;
+  const acting = mode === "observe" ? "" : ` with ${counted(response.rules.length + response.nodes.rules.length, "response rule")}`;
+  const counts = `${authorities.length} authorities, ${rules.length} rules, ${mutable.length} mutable classes, ${alerts.length} alert routes, mode ${mode}${acting}`;
   const own = release && ownAgentProblem(parsed.policy, release);
   const warned: PolicyProblem[] = own ? [{ severity: "warning", file, line: 1, column: 1, path: "spec.rules", ...own }] : [];
   return { problems: [...warned, ...parsed.warnings], summary: `ok (${counts}) digest sha256:${policyDigest(parsed.policy).toString("hex")}` };

@@ -20,6 +20,7 @@ interface UpFlags {
   readonly systemd?: boolean;
   readonly dashboard?: boolean;
   readonly act?: boolean;
+  readonly actConfig?: string | false;
   readonly wait: number;
 }
 
@@ -38,6 +39,8 @@ export function upCommand(): Command {
     .addOption(new Option("--no-dashboard", "serve it no more"))
     .addOption(new Option("--act", "run an actuator too, which does what policy's response rules say (nothing in mode observe)"))
     .addOption(new Option("--no-act", "run it no more"))
+    .option("--act-config <file>", "its own settings: limits, capture, purge, nodes (deploy/config/actuator.example.yaml); read anew at each up")
+    .addOption(new Option("--no-act-config", "without them"))
     .option("--wait <seconds>", "how long to wait for the first whole picture", within(0, 3600), 120)
     .addHelpText(
       "after",
@@ -58,6 +61,7 @@ export function upCommand(): Command {
           systemd: flags.systemd,
           dashboard: flags.dashboard,
           act: flags.act,
+          actConfigFile: flags.actConfig === false ? null : flags.actConfig,
           waitSeconds: flags.wait,
           print,
         }),
@@ -76,7 +80,9 @@ export async function hostCommand(work: () => Promise<void>): Promise<void> {
   } catch (error) {
     if (!(error instanceof HostError || error instanceof ContextError || error instanceof RpcError)) throw error;
     process.stderr.write(`hullmark: ${error.message}\n`);
-    const usage = error instanceof HostError && (error.code === "NOT_ROOT" || error.code === "STATE_TAKEN" || error.code === "NOT_INSTALLED");
+    const usage =
+      error instanceof HostError &&
+      (error.code === "NOT_ROOT" || error.code === "STATE_TAKEN" || error.code === "NOT_INSTALLED" || error.code === "BAD_SETTINGS");
     process.exitCode = usage ? EXIT.usage : EXIT.unknown;
   }
 }

@@ -7,6 +7,7 @@ export type HostErrorCode =
   | "STATE_TAKEN"
   | "NOT_INSTALLED"
   | "BAD_RECORD"
+  | "BAD_SETTINGS"
   | "COMMAND_FAILED"
   | "NO_PORTS"
   | "PORT_TAKEN"

@@ -21,6 +21,8 @@ const RecordSchema = z.strictObject({
   dashboard: z.boolean().default(false),
   /** Whether an actuator runs, which may stop and isolate containers where policy says so. */
   act: z.boolean().default(false),
+  /** The operator's settings of the actuator; null: none. */
+  actConfigFile: z.string().nullable().default(null),
   ports: z.strictObject({ main: z.int(), enrolment: z.int(), http: z.int(), dashboard: z.int().default(7446) }),
   /** SHA-256 over bundle, Node and settings that the services were started with; empty until then. */
   started: z.string(),

@@ -3,6 +3,7 @@ import { randomInt } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { stringify } from "yaml";
+import { readActSettings } from "./act-settings.ts";
 import { HostError } from "./error.ts";
 import type { Layout } from "./layout.ts";
 import type { HostRecord } from "./record.ts";
@@ -37,7 +38,7 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** Writes the files of what is to run. @returns their text, which decides whether the services are to be started anew */
+/** Writes the files of what is to run. @returns their text, which decides whether the services are to be started anew @throws HostError BAD_SETTINGS */
 export function writeSettings(layout: Layout, record: HostRecord): string {
   const verifier = HEADER + stringify(verifierSettings(layout, record));
   const agent = HEADER + stringify(agentSettings(layout, record));
@@ -83,9 +84,10 @@ function agentSettings(layout: Layout, { nodeName, ports, tcti, dockerSocket }: 
   };
 }
 
-/** Its limits are those that an actuator has where nothing is said. */
-function actuatorSettings(layout: Layout, { ports, dockerSocket }: HostRecord): object {
+/** What the operator does not say is as an actuator has it where nothing is said. */
+function actuatorSettings(layout: Layout, { ports, dockerSocket, actConfigFile }: HostRecord): object {
   return {
+    ...(actConfigFile !== null && readActSettings(actConfigFile)),
     stateDirectory: layout.data("actuator"),
     credentialDirectory: layout.actuatorCredentials,
     verifier: { address: `localhost:${ports.main}` },

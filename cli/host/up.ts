@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import { captures, checkActSettings, readActSettings } from "./act-settings.ts";
 import { linkCommandConfig } from "./command-config.ts";
 import { detachedServices } from "./detached.ts";
 import { engineFacts } from "./engine.ts";
@@ -39,6 +40,8 @@ export interface UpOptions {
   readonly dashboard: boolean | undefined;
   /** Whether an actuator runs. */
   readonly act: boolean | undefined;
+  /** The operator's settings of it; null: none any more. */
+  readonly actConfigFile: string | null | undefined;
   /** How long to wait for the first whole picture. */
   readonly waitSeconds: number;
   readonly print: (line: string) => void;
@@ -52,6 +55,7 @@ export async function up(options: UpOptions): Promise<void> {
   const layout = layoutOf(resolve(options.state));
   const before = readRecord(layout);
   const engine = await engineFacts(options.dockerSocket ?? before?.dockerSocket ?? "/var/run/docker.sock");
+  await mayBeSet(bundle, before, options);
   let record = await claimState(layout, before, options);
   const services = keeper(layout, record.systemd);
   const digest = (): string => createHash("sha256").update(bundleDigest(bundle)).update(writeSettings(layout, record)).digest("hex");
@@ -101,6 +105,7 @@ async function claimState(layout: Layout, before: HostRecord | undefined, option
     ekSha256: before?.ekSha256 ?? null,
     dashboard: options.dashboard ?? before?.dashboard ?? false,
     act: options.act ?? before?.act ?? false,
+    actConfigFile: actConfigOf(before, options),
     ports: before?.ports ?? (await choosePorts()),
     started: before?.started ?? "",
     commandConfig: before?.commandConfig ?? null,
@@ -109,6 +114,18 @@ async function claimState(layout: Layout, before: HostRecord | undefined, option
   if (before) mustBeSame(before, record);
   writeRecord(layout, record);
   return record;
+}
+
+function actConfigOf(before: HostRecord | undefined, { actConfigFile }: UpOptions): string | null {
+  return actConfigFile === undefined ? (before?.actConfigFile ?? null) : actConfigFile && resolve(actConfigFile);
+}
+
+/** Before anything is stopped or written. @throws HostError BAD_SETTINGS */
+async function mayBeSet(bundle: string, before: HostRecord | undefined, options: UpOptions): Promise<void> {
+  const file = actConfigOf(before, options);
+  const act = options.act ?? before?.act ?? false;
+  if (!act && options.actConfigFile) throw new HostError("BAD_SETTINGS", "--act-config is for an actuator, and none runs here: give --act too");
+  if (act && file !== null) await checkActSettings(bundle, file);
 }
 
 /** What the node is known by, and what keeps the services, stays from `up` to `down`. */
@@ -194,7 +211,7 @@ async function withChannel<T>(layout: Layout, work: (channel: RpcChannel) => Pro
 }
 
 /** What comes of the actuator is policy's to say. */
-async function actingLine(channel: RpcChannel): Promise<string> {
+async function actingLines(channel: RpcChannel, { actConfigFile }: HostRecord): Promise<string[]> {
   const { mode, actuators } = await channel.client(Query).getStatus({});
   const does =
     mode === "observe"
@@ -202,7 +219,11 @@ async function actingLine(channel: RpcChannel): Promise<string> {
       : mode === "dry-run"
         ? "what would be done is recorded"
         : "policy's response rules are carried out";
-  return `${actuators > 0 ? "✓ actuator connected" : "! the actuator is not connected yet"}: ${does}`;
+  const kept = mode === "observe" || (actConfigFile !== null && captures(readActSettings(actConfigFile)));
+  return [
+    `${actuators > 0 ? "✓ actuator connected" : "! the actuator is not connected yet"}: ${does}`,
+    ...(kept ? [] : ["! nothing is captured of a container before it is acted on: --act-config with capture.recipients (docs/response.md#capture-first)"]),
+  ];
 }
 
 async function report(layout: Layout, services: ServiceKeeper, record: HostRecord, { waitSeconds, commandConfig, print }: UpOptions): Promise<void> {
@@ -216,7 +237,7 @@ async function report(layout: Layout, services: ServiceKeeper, record: HostRecor
     else print(`! the node is not attested yet; the agent's log:\n${await services.logTail("agent")}`);
     for (const { code, detail } of claims) print(`! ${code}: ${printable(detail, 300)}`);
     for (const line of await imageSummary(channel)) print(line);
-    if (record.act) print(await actingLine(channel));
+    if (record.act) for (const line of await actingLines(channel, record)) print(line);
     if (!settled) print(`! not everything is judged after ${waitSeconds} s; "hullmark status --wait" goes on waiting`);
   });
   const config = record.commandConfig === null ? `--config ${layout.adminConfig} ` : "";

@@ -59,11 +59,12 @@ function line(drift: Drift, attackedMs: number): string {
 
 async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: DockerVictim): Promise<void> {
   if (attack.expected.length === 0) return await playHarmless(stage, report, attack, shared);
+  // What a container is started with is seen from its start on.
+  let attackedMs = Date.now();
   const victim = attack.runOptions ? await start(stage, "configured", attack.runOptions) : shared;
   let found: readonly Drift[] = [];
-  let attackedMs = 0;
   await report.step(attack.name, async () => {
-    attackedMs = Date.now();
+    if (!attack.runOptions) attackedMs = Date.now();
     await attack.attack(victim);
     found = await told(stage, victim, attack.expected, attackedMs);
   });

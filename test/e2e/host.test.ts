@@ -27,9 +27,10 @@ spec:
   mode: enforce
   intervals: { quote: 10s, heartbeat: 1s }
   response:
+    hourlyPercent: 100
     rules:
       - name: prey
-        select: { containers: [prey] }
+        select: { containers: [prey, spared] }
         ladder: { low: [isolate], medium: [isolate], high: [isolate], critical: [isolate] }
 `;
 
@@ -255,32 +256,48 @@ describe("a host with TPM", () => {
   test("with --act it is acted on, as policy says: what drifts is isolated, and released by the command", async () => {
     const policy = join(bed.directory, "acting.yaml");
     writeFileSync(policy, ACTING);
-    await docker("run", "-d", "--name", "prey", image);
+    const own = join(bed.directory, "act.yaml");
+    const act = (settings: string) => {
+      writeFileSync(own, settings);
+      return hullmark("up", "--state", state, "--act", "--act-config", own, "--policy", policy);
+    };
+    // Before anything is stopped.
+    expect(await act("limits:\n  protekt: [spared]\n")).toMatchObject({ code: 2, text: expect.stringMatching(/act[.]yaml:2:3: .*protekt/) });
+    expect(await act("docker: { socket: /tmp/other.sock }\n")).toMatchObject({
+      code: 2,
+      text: expect.stringContaining("docker: hullmark up says that itself"),
+    });
+    expect(await hullmark("up", "--state", state, "--act-config", own)).toMatchObject({ code: 2, text: expect.stringContaining("give --act too") });
+    expect((await hullmark("nodes", "-o", "json")).text).toContain('"affirming"');
+    for (const name of ["spared", "prey"]) await docker("run", "-d", "--name", name, image);
     try {
-      const { code, text } = await hullmark("up", "--state", state, "--act", "--policy", policy);
+      const { code, text } = await act("limits: { protect: [spared], hourlyPercent: 100 }\n");
       expect(text).toContain("✓ verifier, agent and actuator started");
+      expect(text).toContain("! nothing is captured of a container before it is acted on");
       expect(text).toMatch(/actuator .*connected.*: policy's response rules are carried out/);
       expect(code, text).toBe(0);
       await eventually(
         () => hullmark("status"),
         ({ text: told }) => told.includes("Actuators  1 connected"),
       );
-      await docker("exec", "prey", "sh", "-c", "echo x > /etc/hullmark-planted");
+      for (const name of ["spared", "prey"]) await docker("exec", name, "sh", "-c", "echo x > /etc/hullmark-planted");
       const acted = await eventually(
         () => hullmark("action", "ls", "-o", "json"),
-        ({ text: told }) => told.includes('"isolate"') && told.includes('"done"'),
+        ({ text: told }) => told.includes('"refused"') && told.includes('"done"'),
       );
-      const { actions } = JSON.parse(acted.text) as { actions: { id: string; container: { name: string } }[] };
-      expect(actions, acted.text).toMatchObject([{ kind: "isolate", state: "done", container: { name: "prey" } }]);
+      const listed = JSON.parse(acted.text) as { actions: { id: string; container: { name: string } }[] };
+      const [actions, spared] = ["prey", "spared"].map((name) => listed.actions.filter(({ container }) => container.name === name));
+      expect(actions, acted.text).toMatchObject([{ kind: "isolate", state: "done" }]);
+      expect(spared, acted.text).toMatchObject([{ kind: "isolate", state: "refused", reason: "protected" }]);
       expect(await docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "prey")).toMatch(/^{"none":/);
-      expect((await hullmark("action", "undo", actions[0]?.id ?? "", "-m", "a test of ours")).code).toBe(0);
+      expect((await hullmark("action", "undo", actions?.[0]?.id ?? "", "-m", "a test of ours")).code).toBe(0);
       await eventually(
         () => hullmark("action", "ls", "-o", "json"),
         ({ text: told }) => (JSON.parse(told) as { actions: { state: string }[] }).actions[0]?.state === "done",
       );
       expect(await docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "prey")).toMatch(/^{"bridge":/);
     } finally {
-      await docker("rm", "-f", "prey");
+      await docker("rm", "-f", "prey", "spared");
     }
   });
 

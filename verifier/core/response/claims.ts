@@ -2,6 +2,7 @@
 import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
 import { claimRow } from "../fleet/claims.ts";
+import type { Policy } from "../policy/types.ts";
 import { counted } from "../text/counted.ts";
 import type { Held } from "./decide.ts";
 import { BUDGET } from "./eviction.ts";
@@ -18,10 +19,12 @@ export interface ResponseStanding {
   readonly notWell: ReadonlyMap<string, readonly DriftRow[]>;
   readonly node: (nodeId: string) => NodeRow | undefined;
   readonly pause: PauseRow | undefined;
+  /** Of policy, that hold now in a mode that acts. */
+  readonly freezes: Policy["response"]["freezes"];
 }
 
 export function responseClaims(standing: ResponseStanding): ClaimRow[] {
-  const { waiting, held, rows, uncontained, notWell, pause } = standing;
+  const { waiting, held, rows, uncontained, notWell, pause, freezes } = standing;
   const same = held["same-image"] ?? 0;
   const riskier = held["higher-risk"] ?? 0;
   const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === BUDGET).length;
@@ -47,6 +50,7 @@ export function responseClaims(standing: ResponseStanding): ClaimRow[] {
     ...uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
     ...[...notWell].flatMap(([id, [first]]) => notWellClaim(standing, id, first)),
     ...(pause ? [claimRow("actions-paused", `by ${pause.by}: ${pause.reason}`)] : []),
+    ...freezes.map(({ reason, untilMs }) => claimRow("actions-frozen", `until ${new Date(untilMs).toISOString().replace(".000", "")}: ${reason}`)),
   ];
 }
 

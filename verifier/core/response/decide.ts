@@ -138,8 +138,13 @@ const BESIDE: ReadonlySet<string> = new Set([
   "exception",
 ]);
 
-export function isFrozen({ response }: Pick<Policy, "response">, nowMs: number): boolean {
-  return response.freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs);
+/** Those that hold now. */
+export function freezesNow({ response }: Pick<Policy, "response">, nowMs: number): Policy["response"]["freezes"] {
+  return response.freezes.filter(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs);
+}
+
+export function isFrozen(policy: Pick<Policy, "response">, nowMs: number): boolean {
+  return freezesNow(policy, nowMs).length > 0;
 }
 
 /** Nobody can tell what is in the container, by its own doing and for no other reason. */

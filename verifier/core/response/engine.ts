@@ -20,7 +20,7 @@ import { answered, capturing, isCaptureOver, leftAsItIs, patienceFor } from "./c
 import { MISSED, missed } from "./capture-missed.ts";
 import { type CaptureAsked, CaptureRequests } from "./capture-requests.ts";
 import { responseClaims, uncontainedWords } from "./claims.ts";
-import { type Decision, HELD, type Held, HISTORY_MS, isFrozen, isOverBudget } from "./decide.ts";
+import { type Decision, freezesNow, HELD, type Held, HISTORY_MS, isFrozen, isOverBudget } from "./decide.ts";
 import type { NodeDecision } from "./decide-node.ts";
 import { lifetimeFor } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
@@ -141,9 +141,20 @@ export class ResponseEngine {
 
   /** What people should know when they look at the fleet. */
   get claims(): readonly ClaimRow[] {
-    const { node } = this.#services;
+    const { node, policy, nowMs } = this.#services;
     const { notWell } = this.#situations;
-    return responseClaims({ waiting: this.#waiting(), held: this.held(), rows: this.#rows, uncontained: this.#uncontained, notWell, node, pause: this.#pause });
+    const freezes = policy().mode === "observe" ? [] : freezesNow(policy(), nowMs());
+    const standing = {
+      waiting: this.#waiting(),
+      held: this.held(),
+      rows: this.#rows,
+      uncontained: this.#uncontained,
+      notWell,
+      node,
+      pause: this.#pause,
+      freezes,
+    };
+    return responseClaims(standing);
   }
 
   /** What waits for the breaker, as a sentence; empty: nothing. */

@@ -18,7 +18,7 @@ export interface Sum {
   readonly driftsGone: number;
   readonly driftsOther: number;
   readonly driftsUnknown: number;
-  /** Begun in truth, dry runs too. */
+  /** Issued in truth: neither a dry run nor what people denied. */
   readonly actionsRecorded: number;
   readonly actionsBefore: number;
   readonly actionsAfter: number;
@@ -69,8 +69,8 @@ export function daysOf({ sinceMs, untilMs, drifts, actions, log, now, before, af
     if (day) day[name]++;
   };
   for (const drift of drifts) for (const name of namesOf(drift)) count(drift.openedMs, name);
-  for (const { createdAtMs, issuedAtMs, settledAtMs, node } of actions)
-    if (!node && createdAtMs >= sinceMs && (issuedAtMs ?? settledAtMs) !== undefined) count(createdAtMs, "actionsRecorded");
+  for (const { createdAtMs, issuedAtMs, node } of actions)
+    if (!node && createdAtMs >= sinceMs && issuedAtMs !== undefined) count(createdAtMs, "actionsRecorded");
   for (const { atMs } of before.actions) count(atMs, "actionsBefore");
   for (const { atMs } of after.actions) count(atMs, "actionsAfter");
   for (const { atMs } of before.pages) count(atMs, "pagesBefore");
