@@ -31,6 +31,7 @@ import { HostHands } from "./core/host-hands.ts";
 import { NodeHands } from "./core/node-hands.ts";
 import { PurgeHands } from "./core/purge-hands.ts";
 import { LedgerError } from "./ports/ledger.ts";
+import { type PullServices, pull } from "./pull.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
 
@@ -104,22 +105,15 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
       await delay(RETRY_MS, undefined, { signal: taskSignal }).catch(() => undefined);
     }
   };
-  const pull: Task = (s) =>
-    again(
-      "the stream of intents ended",
-      async () => {
-        try {
-          for await (const asked of link.asked(s)) {
-            if ("intent" in asked) await actuator.offer(asked.intent);
-            // Beside what is acted on, which it must not hold up.
-            else void handOut.answer(asked.capture).catch((error: unknown) => log.warn({ err: error }, "a capture could not be handed out"));
-          }
-        } finally {
-          if (!s.aborted) relink();
-        }
-      },
-      s,
-    );
+  const services: PullServices = {
+    asked: (s) => link.asked(s),
+    offer: (intent) => actuator.offer(intent),
+    capture: (wanted) => handOut.answer(wanted),
+    isFatal: isTaken,
+    onProblem: (error, what) => log.warn({ err: error }, what),
+    retryMs: RETRY_MS,
+  };
+  const pulling: Task = (s) => again("the stream of intents ended", () => pull(services, s).finally(() => s.aborted || relink()), s);
   const resume: Task = (s) => again("what is begun cannot be ended yet", () => actuator.resume(), s);
   const expire: Task = async (s) => {
     while (!s.aborted) {
@@ -133,7 +127,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   };
   log.info({ version: VERSION }, "actuator started");
   try {
-    await runTasks({ resume, pull, expire, ...(lease && { hold: (s: AbortSignal) => lease.hold(s) }) }, signal);
+    await runTasks({ resume, pull: pulling, expire, ...(lease && { hold: (s: AbortSignal) => lease.hold(s) }) }, signal);
   } finally {
     link.close();
     ledger.close();

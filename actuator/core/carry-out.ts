@@ -143,7 +143,7 @@ async function restore(entry: LedgerEntry, engine: Engine): Promise<string> {
 
 async function putBack(entry: LedgerEntry, engine: Engine): Promise<string> {
   const { kind, intentId, containerId, name, restartPolicy } = entry;
-  if (kind === ActionKind.STOP) return "left as it was found";
+  if (kind === ActionKind.STOP) return await unstopped(entry, engine);
   if (kind === ActionKind.ISOLATE) await rejoin(entry, engine, () => {});
   // What is not released counts as contained, and is to be so.
   if (kind === ActionKind.RELEASE) await isolate(entry, engine, () => {});
@@ -156,6 +156,14 @@ async function putBack(entry: LedgerEntry, engine: Engine): Promise<string> {
   await engine.setRestartPolicy(containerId, restartPolicy);
   if (!old.running) await engine.start(containerId);
   return "the old container runs on";
+}
+
+/** What could not be stopped starts again by itself as before; what is stopped all the same stays so. */
+async function unstopped({ containerId, restartPolicy }: LedgerEntry, engine: Engine): Promise<string> {
+  const container = await engine.find(containerId);
+  if (!container?.running) return container ? "it is stopped" : "the container has gone";
+  await engine.setRestartPolicy(containerId, restartPolicy);
+  return "left as it was found";
 }
 
 function done(newContainerId: string): Settled {

@@ -10,6 +10,8 @@ import { refuseTarget } from "./check-target.ts";
 import type { Hands, LocalLimits, Looked } from "./hands.ts";
 import { standingIsolations } from "./standing-isolations.ts";
 
+/** Whoever shares its namespaces is no hindrance. */
+const APART: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RELEASE]);
 const NOTHING = { name: "", restartPolicy: { name: "", maximumRetryCount: 0 } };
 
 export interface HostServices {
@@ -29,7 +31,8 @@ export class HostHands implements Hands {
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { engine, limits } = this.#services;
     const container = await engine.find(intent.containerId);
-    const sharers = container ? await engine.sharers(container) : [];
+    // Each other container is asked for: one that the engine gives no answer about is to keep none from being stopped.
+    const sharers = container && !APART.has(intent.kind) ? await engine.sharers(container) : [];
     const targetThere = intent.target !== undefined && (await engine.hasImage(intent.target.imageId));
     const isolation = standingIsolations(ledger).get(intent.containerId);
     const running = await engine.countRunning();

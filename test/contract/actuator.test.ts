@@ -11,6 +11,7 @@ import { Actuator } from "@hullmark/actuator/core/actuator";
 import type { LocalLimits } from "@hullmark/actuator/core/hands";
 import { HostHands } from "@hullmark/actuator/core/host-hands";
 import { EngineError } from "@hullmark/actuator/ports/engine";
+import { type PullServices, pull } from "@hullmark/actuator/pull";
 import { type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
@@ -384,6 +385,36 @@ describe("when the engine does not do as it should", () => {
     expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "engine", detail: expect.stringContaining("the old container runs on") }]);
   });
 
+  test("another container that the engine gives no answer about keeps none from being stopped, nor released", async () => {
+    for (const other of ["a", "b"]) engine.add(other);
+    const web = engine.add("web");
+    await actuator().offer(intent(web.id, { kind: ActionKind.ISOLATE }));
+    engine.sharers = () => Promise.reject(new EngineError("ENGINE_UNREACHABLE", "it does not answer"));
+    await actuator().offer(intent(web.id, { kind: ActionKind.RELEASE, actionId: "A-7K2R" }));
+    nowMs += 600_000;
+    await actuator().offer(intent(web.id, { kind: ActionKind.STOP, actionId: "A-7K2S" }));
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE }, { outcome: Outcome.DONE }, { outcome: Outcome.DONE }]);
+    expect(engine.containers.get(web.id)).toMatchObject({ running: false });
+  });
+
+  test("what cannot be stopped starts again by itself as before, and what is stopped all the same does not", async () => {
+    const [web, shop] = [engine.add("web"), engine.add("shop")];
+    engine.failures.set("stop", new EngineError("ENGINE_REFUSED", "it does not end"));
+    await actuator().offer(intent(web.id, { kind: ActionKind.STOP }));
+    expect(engine.containers.get(web.id)).toEqual(web);
+    const refuse = engine.stop;
+    engine.stop = async (id) => {
+      await refuse.call(engine, id);
+      throw new EngineError("ENGINE_REFUSED", "it ended by itself");
+    };
+    await actuator().offer(intent(shop.id, { kind: ActionKind.STOP }));
+    expect(engine.containers.get(shop.id)).toMatchObject({ running: false, restartPolicy: { name: "no" } });
+    expect(reports.map(({ outcome, detail }) => [outcome, detail])).toEqual([
+      [Outcome.FAILED, "ENGINE_REFUSED: it does not end; left as it was found"],
+      [Outcome.FAILED, "ENGINE_REFUSED: it ended by itself; it is stopped"],
+    ]);
+  });
+
   test.each(["createLike", "setRestartPolicy", "stop", "rename", "start"] as const)("unreachable at %s: it goes on where it was", async (method) => {
     const web = engine.add("web");
     engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
@@ -394,6 +425,44 @@ describe("when the engine does not do as it should", () => {
     expect(engine.named("web")).toMatchObject({ running: true });
     expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
   });
+});
+
+test("a container that does not come to an end keeps none of the others from theirs", async () => {
+  const [hung, web, shop] = ["hung", "web", "shop", "a", "b", "c"].map((name) => engine.add(name));
+  const refuse = engine.stop;
+  engine.stop = async (id) => {
+    if (id === hung?.id) throw new EngineError("ENGINE_UNREACHABLE", "it does not answer");
+    await refuse.call(engine, id);
+  };
+  const subject = actuator();
+  const alive = [hung, web, shop].map((each) => intent(each?.id ?? "", { kind: ActionKind.STOP }));
+  let streams = 0;
+  const ended = new AbortController();
+  const problems: string[] = [];
+  const services: PullServices = {
+    async *asked(signal) {
+      streams++;
+      for (const each of alive) yield { intent: each };
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+      throw new Error("cancelled");
+    },
+    offer: (each) => subject.offer(each),
+    ...{ capture: async () => {}, isFatal: () => false, retryMs: 1, onProblem: (_error, what) => problems.push(what) },
+  };
+  await pull(services, ended.signal);
+  expect([hung, web, shop].map((each) => engine.containers.get(each?.id ?? "")?.running)).toEqual([true, false, false]);
+  expect(problems).toEqual(["an intent cannot be carried out yet: it is asked for again"]);
+  // Then it is asked for again, with all that are alive; what was done is told and not done again.
+  engine.stop = refuse;
+  const second = pull(services, ended.signal);
+  await expect.poll(() => engine.containers.get(hung?.id ?? "")?.running, { timeout: 10_000 }).toBe(false);
+  ended.abort();
+  await expect(second).rejects.toThrow("cancelled");
+  expect([streams, engine.calls.filter((call) => call === "stop").length]).toEqual([2, 3]);
+  // Where nothing may be taken any more it ends at once.
+  await expect(pull({ ...services, offer: () => Promise.reject(new Error("taken")), isFatal: () => true }, new AbortController().signal)).rejects.toThrow(
+    "taken",
+  );
 });
 
 describe("what is captured first", () => {
