@@ -249,7 +249,7 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     // By its digest: the API server bears out what the one node says.
     await rollOut("Deployment", "roll-revoked", second.reference);
     await acting.clean("roll-revoked", 3);
-    await revoking({ digest: second.digest, reason: "INC-7" }, async () => {
+    await revoking([{ digest: second.digest, reason: "INC-7" }], async () => {
       await rolledBack("roll-revoked");
       expect(await imageOf("Deployment", "roll-revoked")).toBe(first.reference);
       await acting.clean("roll-revoked", 3);
@@ -298,10 +298,10 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
   });
 
   /** While this is in the policy. */
-  async function revoking(revocation: object, work: () => Promise<void>): Promise<void> {
+  async function revoking(revocations: readonly object[], work: () => Promise<void>): Promise<void> {
     const { policyPath } = of().stack;
     const before = readFileSync(policyPath, "utf8");
-    writeFileSync(policyPath, `${before}  revocations: [${JSON.stringify(revocation)}]\n`);
+    writeFileSync(policyPath, `${before}  revocations: ${JSON.stringify(revocations)}\n`);
     try {
       await work();
     } finally {
@@ -326,12 +326,28 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     await sign(retired.reference, retiring);
     await acting.apply(
       workload("Deployment", "roll-key", first.tagged),
+      workload("Deployment", "roll-skipped", first.tagged, {}, { replicas: 1 }),
       ...["roll-halted-key", "roll-kept"].map((app) => workload("Deployment", app, retired.tagged)),
     );
     await acting.clean("roll-key", 3);
+    await acting.clean("roll-skipped", 1);
     await rollOut("Deployment", "roll-key", retired.tagged);
     for (const app of ["roll-key", "roll-halted-key", "roll-kept"]) await acting.clean(app, 3);
-    await revoking({ reason: "INC-8", key: readFileSync(retiring.publicKeyPath, "utf8").trim() }, async () => {
+    // Of this one what that key signed is the newest revision before the one that is revoked by its digest: it is passed over.
+    const newest = await pushImage(bed.registry?.host ?? "", "acme/roll", "newest", acceptanceImage(programs, "roll-newest"));
+    await sign(newest.reference);
+    await rollOut("Deployment", "roll-skipped", retired.tagged);
+    await acting.clean("roll-skipped", 1);
+    await rollOut("Deployment", "roll-skipped", newest.tagged);
+    await acting.clean("roll-skipped", 1);
+    const revocations = [
+      { reason: "INC-8", key: readFileSync(retiring.publicKeyPath, "utf8").trim() },
+      { reason: "INC-9", digest: newest.digest },
+    ];
+    await revoking(revocations, async () => {
+      await rolledBack("roll-skipped");
+      expect(await imageOf("Deployment", "roll-skipped")).toBe(first.reference);
+
       await rolledBack("roll-key");
       expect(await imageOf("Deployment", "roll-key")).toBe(first.reference);
       await acting.clean("roll-key", 3);
