@@ -103,7 +103,7 @@ let key: CosignKey;
 /** Signs as well, until it is revoked. */
 let retiring: CosignKey;
 let home: string;
-/** Whoever is told that actions are held back. */
+/** Whoever is told that actions are held back, and of files that were added. */
 const pager = new HttpReceiver();
 
 const authority = (name: string, { publicKeyPath }: CosignKey): string => `
@@ -135,7 +135,7 @@ spec:
       allow: { env: [TZ], users: ["33"], injected: true }
     - name: everything-else
       allow: { env: ["**"], args: true }
-  alerts: { routes: [{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, match: { kinds: [breaker] } }] }
+  alerts: { routes: [{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, match: { kinds: [breaker, added] } }] }
   intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
   response:
     pause: 1m
@@ -303,7 +303,7 @@ describe("acting", () => {
     ));
   describe("evictions", () =>
     evictions(
-      () => ({ ...of(), responder }),
+      () => ({ ...of(), responder, pager }),
       () => acting,
     ));
   describe("silent agents", () =>

@@ -1,5 +1,6 @@
 /** A drifted pod is labelled below a policy that lets nothing through, with the rights that the chart gives; people release it. */
 import { POLICY_NAME } from "@hullmark/actuator/adapters/kubernetes/kubernetes-fence";
+import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../fault-support.ts";
 import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
@@ -52,9 +53,13 @@ export function isolations(of: () => ActingBed, actingOf: () => Acting): void {
     if (!cart || !till) throw new Error("no pod");
     const { name, uid } = cart.metadata;
 
-    await Promise.all([acting.write(name), acting.write(till.metadata.name)]);
+    // By a verifier that is killed at each step of it.
+    await acting.killedAt(RESPONSE_FAILPOINTS, () => acting.write(name));
+    await acting.write(till.metadata.name);
 
-    const done = (await acting.actionIs(name, "done", ({ state }) => state === "done")).find(({ state }) => state === "done");
+    const all = await acting.actionIs(name, "done", ({ state }) => state === "done");
+    expect(all.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["isolate done"]);
+    const [done] = all;
     // Nobody has said here that policies are enforced, and nothing enforces them: it is asked for, and no more is said.
     expect(done).toMatchObject({ kind: "isolate", reason: "enforcement-unknown" });
     const address = await acting.kubectl("get", "pod", name, "--output=jsonpath={.status.podIP}");

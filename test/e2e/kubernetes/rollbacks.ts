@@ -1,8 +1,8 @@
 /** What makes pods goes back to what is verified: by the API server as it is, with the rights that the chart gives, while whoever uses the service notices nothing. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { isAlive } from "../../../deploy/testbed/process-identity.ts";
 import type { CosignKey } from "../../fakes/cosign.ts";
 import { trivyReport } from "../../fakes/scan-reports.ts";
 import { eventually } from "../fault-support.ts";
@@ -23,10 +23,11 @@ export const ROLLING_BACK = `
         select: { workloads: ["default/roll-halted*"] }
         untrusted: [rollback, halt]
         rollbackOnOneNode: true
-        capture: { patience: 0s }
+        capture: { patience: 2m }
       - name: named-by-digest
         select: { workloads: ["default/roll-revoked"] }
         untrusted: [rollback]
+        capture: { patience: 2m }
       - name: rolled-back
         select: { workloads: ["default/roll-*"] }
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
@@ -103,6 +104,14 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
   const podOf = (action: ToldAction | undefined): string => action?.container.name.split("/")[1] ?? "";
   const rolledBack = (app: string) => acting.actionIs(`${app}-`, "done", ({ kind, state }) => kind === "rollback" && state === "done");
 
+  /** Its node was asked first, and kept what ran there. */
+  async function expectCaptured({ id }: ToldAction): Promise<void> {
+    const { captures } = await of().stack.json<{ captures: { action: string; by: string; complete: boolean; processes: number }[] }>("capture", "ls");
+    const capture = captures.find(({ action }) => action === id);
+    expect(capture).toMatchObject({ by: "node", complete: true });
+    expect(capture?.processes).toBeGreaterThan(0);
+  }
+
   beforeAll(async () => {
     acting = actingOf();
     const { bed, programs, sign } = of();
@@ -165,48 +174,31 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     }
   });
 
-  test("the verifier is killed before it has told of a rollback, while pods are replaced, and before the end is written: it is done once", {
+  test("the verifier is killed at each step of a rollback, while pods are replaced too, and of a halt: each is done once", {
     timeout: 1_200_000,
   }, async () => {
     acting.logsOnFailure();
-    const { verifier } = of().stack;
-    const apps = [
-      ["roll-untold", "after-issue"],
-      ["roll-replacing", undefined],
-      ["roll-unwritten", "before-settle"],
-    ] as const;
     // So long at least the rollout is seen to be under way.
     const one = { replicas: 1, minReadySeconds: 15 };
-    await acting.apply(...apps.map(([app]) => workload("Deployment", app, first.tagged, {}, one)));
-    for (const [app] of apps) await acting.clean(app, 1);
-    for (const [app, failpoint] of apps) {
-      if (failpoint) {
-        await verifier.stop();
-        await verifier.start(failpoint);
-      }
-      const { process: dying } = verifier.daemon();
-      await rollOut("Deployment", app, stranger.tagged);
-      if (!failpoint) {
-        await acting.actionIs(`${app}-`, "under way", ({ state, reason }) => state === "issued" && reason === "rolling-out");
-        await verifier.kill();
-      }
-      // A place that is not passed would leave it running.
-      await eventually(
-        `it dies while ${app} goes back`,
-        async () => isAlive(dying),
-        (alive) => !alive,
-        WITHIN_MS,
-      );
-      await verifier.start();
-      const all = await rolledBack(app);
-      expect(all.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["rollback done"]);
-      expect(await imageOf("Deployment", app)).toBe(first.reference);
-      // The first, the one that was not signed, and what was put back: nothing was put in twice.
-      const { metadata, spec } = await get("Deployment", app);
-      expect(metadata.annotations?.["deployment.kubernetes.io/revision"]).toBe("3");
-      expect(spec.replicas).toBe(1);
-      await acting.clean(app, 1);
-    }
+    await acting.apply(workload("Deployment", "roll-killed", first.tagged, {}, one));
+    await acting.clean("roll-killed", 1);
+    const underWay = () => acting.actionIs("roll-killed-", "under way", ({ state, reason }) => state === "issued" && reason === "rolling-out");
+    const [beforeIssue, afterIssue, ...settling] = RESPONSE_FAILPOINTS;
+    await acting.killedAt([beforeIssue, afterIssue, underWay, ...settling], () => rollOut("Deployment", "roll-killed", stranger.tagged));
+    const all = await rolledBack("roll-killed");
+    expect(all.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["rollback done"]);
+    expect(await imageOf("Deployment", "roll-killed")).toBe(first.reference);
+    // The first, the one that was not signed, and what was put back: nothing was put in twice.
+    const { metadata, spec } = await get("Deployment", "roll-killed");
+    expect(metadata.annotations?.["deployment.kubernetes.io/revision"]).toBe("3");
+    expect(spec.replicas).toBe(1);
+    await acting.clean("roll-killed", 1);
+
+    await acting.killedAt(RESPONSE_FAILPOINTS, () => acting.apply(workload("Deployment", "roll-halted-killed", stranger.tagged, {}, { replicas: 1 })));
+    const halts = await acting.actionIs("roll-halted-killed-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
+    expect(halts.filter(({ state }) => state !== "withdrawn").map(({ kind, state }) => `${kind} ${state}`)).toEqual(["halt done"]);
+    const halted = await get("Deployment", "roll-halted-killed");
+    expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/1$/) } } });
   });
 
   test("what its annotation forbids, or Argo CD applies, is left, and whoever has to is told; or Argo CD is paused, where policy says so", {
@@ -250,7 +242,9 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     await rollOut("Deployment", "roll-revoked", second.reference);
     await acting.clean("roll-revoked", 3);
     await revoking([{ digest: second.digest, reason: "INC-7" }], async () => {
-      await rolledBack("roll-revoked");
+      const [done] = (await rolledBack("roll-revoked")).filter(({ state }) => state === "done");
+      if (!done) throw new Error("no action");
+      await expectCaptured(done);
       expect(await imageOf("Deployment", "roll-revoked")).toBe(first.reference);
       await acting.clean("roll-revoked", 3);
     });
@@ -370,7 +364,9 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
 
     const halts = await acting.actionIs("roll-halted-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
     const halt = halts.find(({ kind, state }) => kind === "halt" && state === "done");
-    expect(await acting.toldWithEntry(podOf(halt), "Halting", "Halted")).toEqual([halt?.id, halt?.id]);
+    if (!halt) throw new Error("no action");
+    expect(await acting.toldWithEntry(podOf(halt), "Halting", "Halted")).toEqual([halt.id, halt.id]);
+    await expectCaptured(halt);
     const halted = await get("Deployment", "roll-halted");
     expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/3$/) } } });
   });
