@@ -64,7 +64,10 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
   const captureProblem = capture.message.slice(0, MAX_DETAIL_CHARS);
-  if (captures?.required) return { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture", captureProblem };
+  const left = { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture", captureProblem };
+  // All that is known of one that vanishes would be gone.
+  if (entry.vanishesWith) return { ...left, outcome: Outcome.REFUSED, reason: "auto-remove" };
+  if (captures?.required) return left;
   const settled = await contain(entry, engine, passing);
   const detail = `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS);
   return { ...settled, detail, captureProblem };
@@ -92,11 +95,17 @@ async function act(entry: LedgerEntry, engine: Engine, passing: Passing): Promis
   return done("");
 }
 
-async function stop({ containerId }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+async function stop({ containerId, vanishesWith }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
   const container = await engine.find(containerId);
-  if (!container) return failed("the container has gone meanwhile");
-  await halt(container, engine, passing);
-  return done("");
+  if (!container && !vanishesWith) return failed("the container has gone meanwhile");
+  if (container) await halt(container, engine, passing);
+  return vanishesWith ? { ...done(""), detail: vanished(vanishesWith) } : done("");
+}
+
+/** What there is no more, for whoever would look for it. */
+function vanished(volumes: readonly string[]): string {
+  const lost = volumes.length === 0 ? "" : `, and with it its volumes without a name, which no capture holds: ${volumes.join(", ")}`;
+  return `--rm: the engine removed it as it stopped${lost}`.slice(0, MAX_DETAIL_CHARS);
 }
 
 /** The restart policy first: an engine that restarts what stops would undo it. */

@@ -32,6 +32,8 @@ export interface TargetFacts {
   readonly sharers: readonly string[];
   /** The engine has the image that is gone back to. */
   readonly targetThere: boolean;
+  /** This host captures what it acts on. */
+  readonly captures: boolean;
   /** This actuator has isolated it, and it is not released. */
   readonly isolated: boolean;
   readonly running: number;
@@ -53,14 +55,18 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (!container.running) return "not-running";
   const owner = ownerOf(container.labels);
   if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
-  // What it wrote would be gone before anybody has looked.
-  if (container.autoRemove && intent.kind !== ActionKind.ISOLATE) return "auto-remove";
+  if (container.autoRemove && !mayVanish(intent.kind, facts.captures)) return "auto-remove";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
   if (intent.kind === ActionKind.ROLLBACK && container.labels[ROLLBACK_LABEL] === "never") return "rollback-never";
   if (intent.target && !facts.targetThere) return "no-target-image";
   const networkRefusal = intent.kind === ActionKind.ISOLATE ? refuseIsolation(container, facts.isolated) : undefined;
   if (networkRefusal) return networkRefusal;
   return overLocalLimit(container.name, facts.ledger, facts.running, facts.nowMs, limits);
+}
+
+/** What it wrote would be gone before anybody has looked; nor is there anything to go back to where what takes its place does not start. */
+function mayVanish(kind: ActionKind, captures: boolean): boolean {
+  return kind === ActionKind.ISOLATE || (kind === ActionKind.STOP && captures);
 }
 
 /** The host's own network cannot be left, and another container's is that one's. */

@@ -29,17 +29,25 @@ export class HostHands implements Hands {
   }
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
-    const { engine, limits } = this.#services;
+    const { engine, captures, limits } = this.#services;
     const container = await engine.find(intent.containerId);
     // Each other container is asked for: one that the engine gives no answer about is to keep none from being stopped.
     const sharers = container && !APART.has(intent.kind) ? await engine.sharers(container) : [];
     const targetThere = intent.target !== undefined && (await engine.hasImage(intent.target.imageId));
     const isolation = standingIsolations(ledger).get(intent.containerId);
     const running = await engine.countRunning();
-    const refusal = refuseTarget(intent, { container, sharers, targetThere, isolated: isolation !== undefined, running, ledger, nowMs }, limits);
+    const refusal = refuseTarget(
+      intent,
+      { ...{ container, sharers, targetThere, captures: captures !== undefined }, isolated: isolation !== undefined, running, ledger, nowMs },
+      limits,
+    );
     if (!container) return { refusal, before: NOTHING };
     const networks = networksToKeep(intent.kind, container, isolation?.networks);
-    return { refusal, before: { name: container.name, restartPolicy: container.restartPolicy, ...(networks && { networks }) } };
+    const vanishesWith = container.autoRemove && intent.kind === ActionKind.STOP ? container.unnamedVolumes : undefined;
+    const before = { name: container.name, restartPolicy: container.restartPolicy, ...(networks && { networks }), ...(vanishesWith && { vanishesWith }) };
+    // Of the other kinds there is no more to say.
+    const detail = refusal === "auto-remove" && intent.kind === ActionKind.STOP ? { detail: "nothing is captured on this host" } : {};
+    return { refusal, ...detail, before };
   }
 
   carryOut(entry: LedgerEntry, _nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {

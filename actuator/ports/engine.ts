@@ -31,8 +31,10 @@ export interface EngineContainer {
   /** `sha256:<hex>` of the image's configuration, or, where containerd keeps the images, of its manifest or index. */
   readonly imageId: string;
   readonly running: boolean;
-  /** It vanishes when it stops, and what it wrote with it. */
+  /** It vanishes when it stops, and what it wrote with it, `unnamedVolumes` too. */
   readonly autoRemove: boolean;
+  /** Volumes that nobody named, by the engine's own names. */
+  readonly unnamedVolumes: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly restartPolicy: RestartPolicy;
   /** As it was started: `host`, `none`, `container:<id>`, or the name of a network. */
@@ -63,7 +65,7 @@ export interface Engine {
   /** Names of running containers that live in a namespace of this one, and die with it. */
   sharers(container: Pick<EngineContainer, "id" | "name">): Promise<readonly string[]>;
   setRestartPolicy(id: string, policy: RestartPolicy): Promise<void>;
-  /** SIGTERM (or the container's own stop signal), SIGKILL after `graceSeconds`. */
+  /** SIGTERM (or the container's own stop signal), SIGKILL after `graceSeconds`. One that has vanished is stopped. */
   stop(id: string, graceSeconds: number): Promise<void>;
   start(id: string): Promise<void>;
   rename(id: string, name: string): Promise<void>;

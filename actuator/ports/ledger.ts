@@ -22,6 +22,8 @@ export interface LedgerEntry {
   readonly restartPolicy: RestartPolicy;
   /** Of an isolation: those that it was on; of a release, or what takes an isolated one's place: those that are to be joined. */
   readonly networks?: readonly EngineNetwork[] | undefined;
+  /** Of a stop after which the engine removes the container, and these volumes with it; undefined: it stays. */
+  readonly vanishesWith?: readonly string[] | undefined;
   /** How many of those that limits are of it takes away; undefined: one. */
   readonly weight?: number | undefined;
   readonly receivedAtMs: number;

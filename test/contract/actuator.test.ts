@@ -120,7 +120,7 @@ describe("what it cannot be made to do", () => {
     ["one of Compose", ["web", { labels: { "com.docker.compose.project": "shop" } }], "owned-by-compose"],
     ["one of Swarm", ["web", { labels: { "com.docker.swarm.service.id": "x" } }], "owned-by-swarm"],
     ["one of systemd", ["web", { labels: { "dev.hullmark.owner": "systemd" } }], "owned-by-systemd"],
-    ["one whose evidence would be lost", ["web", { autoRemove: true }], "auto-remove"],
+    ["one whose like would vanish as it does", ["web", { autoRemove: true }], "auto-remove"],
     ["one that does not run", ["web", { running: false }], "not-running"],
   ])("%s", async (_name, added, reason) => {
     await actuator().offer(intent(engine.add(...added).id));
@@ -494,6 +494,40 @@ describe("what is captured first", () => {
       { outcome: Outcome.FAILED, reason: "capture", detail: "nothing was captured: no room; left as it was found", captureProblem: "no room" },
       { outcome: Outcome.DONE, reason: "", detail: "nothing was captured: no room", captureProblem: "no room" },
     ]);
+  });
+
+  describe("of one that vanishes when it stops", () => {
+    const stopping = { kind: ActionKind.STOP };
+    const vanishing = (...unnamedVolumes: string[]) => engine.add("web", { autoRemove: true, unnamedVolumes, restartPolicy: { name: "no", maximumRetryCount: 0 } });
+
+    test("it is stopped once it is captured, and what there is no more is told; a crash between changes nothing of that", async () => {
+      const web = vanishing("9".repeat(64));
+      const subject = actuator(LIMITS, of(false, async () => captured));
+      engine.failures.set("stop", new EngineError("ENGINE_UNREACHABLE", "away"));
+      await expect(subject.offer(intent(web.id, stopping))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+      // The engine did it, and its answer was lost.
+      engine.containers.delete(web.id);
+      ledger.close();
+      ledger = new FileLedger(directory, nowMs);
+      await actuator(LIMITS, of(false, async () => captured)).resume();
+      expect(reports).toMatchObject([{ outcome: Outcome.DONE, detail: expect.stringMatching(/^--rm: .*volumes without a name.*: 9{64}$/) }]);
+      expect(ledger.all()).toMatchObject([{ settled: { capture: captured } }]);
+      for (const other of ["a", "b"]) engine.add(other);
+      const api = vanishing();
+      await actuator({ ...LIMITS, pauseMs: 0 }, of(false, async () => captured)).offer(intent(api.id, stopping));
+      expect(engine.containers.get(api.id)).toBeUndefined();
+    });
+
+    test("nothing is done where nothing is captured, whatever the configuration says of others", async () => {
+      const web = vanishing();
+      await actuator().offer(intent(web.id, stopping));
+      await actuator(LIMITS, of(false, () => Promise.reject(new CaptureError("no room")))).offer(intent(web.id, stopping));
+      untouched();
+      expect(reports).toMatchObject([
+        { outcome: Outcome.REFUSED, reason: "auto-remove", detail: "nothing is captured on this host" },
+        { outcome: Outcome.REFUSED, reason: "auto-remove", detail: "nothing was captured: no room; left as it was found", captureProblem: "no room" },
+      ]);
+    });
   });
 
   test("of an intent that is refused nothing is captured", async () => {

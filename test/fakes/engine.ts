@@ -12,6 +12,7 @@ export class FakeEngine implements Engine {
   add(name: string, more: Partial<EngineContainer> = {}): EngineContainer {
     const made: EngineContainer = {
       ...{ id: randomBytes(32).toString("hex"), name, imageId: `sha256:${"1".repeat(64)}`, running: true, autoRemove: false, labels: {} },
+      unnamedVolumes: [],
       restartPolicy: { name: "always", maximumRetryCount: 0 },
       ...{ networkMode: "default", networks: [{ name: "bridge", endpoint: {} }] },
       ...more,
@@ -44,7 +45,8 @@ export class FakeEngine implements Engine {
 
   async stop(id: string): Promise<void> {
     this.#call("stop");
-    this.#change(id, { running: false });
+    if (this.containers.get(id)?.autoRemove) this.containers.delete(id);
+    else this.#change(id, { running: false });
   }
 
   async start(id: string): Promise<void> {

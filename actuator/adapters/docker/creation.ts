@@ -84,6 +84,15 @@ function anonymousVolumes(container: Inspected): string[] {
   );
 }
 
+/** Those that nobody named: an engine that removes a container as it stops removes them too. */
+export function unnamedVolumes({ HostConfig, Mounts }: Inspected): string[] {
+  const named = new Set([
+    ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
+    ...(HostConfig.Mounts ?? []).filter(({ Source }) => Source).map(({ Target }) => Target),
+  ]);
+  return Mounts.flatMap(({ Type, Name, Destination }) => (Type === "volume" && Name && !named.has(Destination) ? [Name] : []));
+}
+
 /** Where something is mounted that was asked for by name. */
 function boundTo({ HostConfig }: Inspected): (string | undefined)[] {
   return [

@@ -1,7 +1,7 @@
 /** {@link Engine} over the Docker Engine API (dockerode). */
 import Docker from "dockerode";
 import { type Engine, type EngineContainer, EngineError, type EngineNetwork, type RestartPolicy, type TargetImage } from "../../ports/engine.ts";
-import { creationOf, INTENT_LABEL, laterNetworks, networksOf, onNetworks, withoutImagesOwn } from "./creation.ts";
+import { creationOf, INTENT_LABEL, laterNetworks, networksOf, onNetworks, unnamedVolumes, withoutImagesOwn } from "./creation.ts";
 
 export const CALL_TIMEOUT_MS = 30_000;
 
@@ -41,7 +41,9 @@ export class DockerEngine implements Engine {
   }
 
   async stop(id: string, graceSeconds: number): Promise<void> {
-    await guard(() => this.#docker.getContainer(id).stop({ t: graceSeconds })).catch(ignoreNotModified);
+    await guard(() => this.#docker.getContainer(id).stop({ t: graceSeconds }))
+      .catch(ignoreNotModified)
+      .catch(ignoreMissing);
   }
 
   async start(id: string): Promise<void> {
@@ -132,6 +134,7 @@ export function containerOf(found: Docker.ContainerInspectInfo): EngineContainer
     imageId: found.Image,
     running: found.State.Running,
     autoRemove: AutoRemove === true,
+    unnamedVolumes: unnamedVolumes(found),
     labels: found.Config.Labels ?? {},
     restartPolicy: { name: restart?.Name || "no", maximumRetryCount: restart?.MaximumRetryCount ?? 0 },
     networkMode: found.HostConfig.NetworkMode ?? "default",

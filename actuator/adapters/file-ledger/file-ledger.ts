@@ -46,6 +46,7 @@ const entrySchema = z.strictObject({
   name: z.string(),
   restartPolicy: z.strictObject({ name: z.string(), maximumRetryCount: z.number() }),
   networks: z.array(z.strictObject({ name: z.string(), endpoint: z.record(z.string(), z.unknown()) })).optional(),
+  vanishesWith: z.array(z.string()).optional(),
   weight: z.number().optional(),
   receivedAtMs: z.number(),
   expiresAtMs: z.number(),
@@ -243,6 +244,7 @@ function toLine({
   settled,
   restartPolicy,
   networks,
+  vanishesWith,
   weight = 1,
   target,
   pod,
@@ -258,6 +260,7 @@ function toLine({
     ...entry,
     restartPolicy: { ...restartPolicy },
     ...(networks && { networks: networks.map(({ name, endpoint }) => ({ name, endpoint: { ...endpoint } })) }),
+    ...(vanishesWith && { vanishesWith: [...vanishesWith] }),
     // Older actuators know of no weight.
     ...(weight > 1 && { weight }),
     ...(target && { target: { ...target } }),
