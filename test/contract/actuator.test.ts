@@ -1,227 +1,62 @@
-/** A malicious verifier, which holds the key that signs intents: what it cannot make an actuator do. And what survives a crash of the ledger. */
-import { generateKeyPairSync, randomBytes, sign, verify } from "node:crypto";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+/** What a verifier cannot make a host do, on an engine in memory; and what survives refusals of the engine, and a crash of the ledger. */
+import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger";
 import { parseConfig } from "@hullmark/actuator/config";
-import { Actuator } from "@hullmark/actuator/core/actuator";
+import type { Actuator } from "@hullmark/actuator/core/actuator";
 import type { LocalLimits } from "@hullmark/actuator/core/hands";
-import { HostHands } from "@hullmark/actuator/core/host-hands";
 import { EngineError } from "@hullmark/actuator/ports/engine";
 import { type PullServices, pull } from "@hullmark/actuator/pull";
 import { type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
-import { intentMessage } from "@hullmark/proto/codec";
-import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeEngine } from "../fakes/engine.ts";
+import { type IntentInit, PlayedVerifier, type SignedIntent, type ToldOutcome } from "../fakes/played-verifier.ts";
+import { describeMaliciousVerifier } from "./malicious-verifier.suite.ts";
 
-const NODE = "00112233445566aa";
-const REGION = "eu-1";
-const T0 = 1_700_000_000_000;
-const keys = generateKeyPairSync("ed25519");
 const LIMITS: LocalLimits = { pauseMs: 600_000, hourlyPercent: 100, protect: ["db*"] };
+const IMAGE = `sha256:${"1".repeat(64)}`;
+const EARLIER = `sha256:${"2".repeat(64)}`;
 
-let directory: string;
-let ledger: FileLedger;
+let played: PlayedVerifier;
 let engine: FakeEngine;
-let nowMs: number;
-let reports: { id: string; outcome: Outcome; reason: string; detail: string; captureProblem?: string | undefined }[];
+let reports: ToldOutcome[];
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), "hullmark-actuator-"));
-  nowMs = T0;
-  ledger = new FileLedger(directory, nowMs);
+  played = new PlayedVerifier(1_700_000_000_000, IMAGE);
   engine = new FakeEngine();
-  reports = [];
+  reports = played.reports;
 });
-afterEach(() => {
-  ledger.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => played.close());
 
-function actuator(limits: LocalLimits = LIMITS, captures?: Captures): Actuator {
-  return new Actuator({
-    ...{ identity: { nodeId: NODE, region: REGION }, hands: new HostHands({ limits, engine, captures }), ledger },
-    verify: (message, signature) => verify(null, message, keys.publicKey, signature),
-    report: async (id, { outcome, reason, detail, captureProblem }) => void reports.push({ id, outcome, reason, detail, captureProblem }),
-    nowMs: () => nowMs,
-    passing: () => {},
-    told: () => {},
-  });
-}
-
-type Init = MessageInitShape<typeof IntentSchema>;
-
-function intent(containerId: string, more: Init = {}, key = keys.privateKey) {
-  const init: Init = {
-    ...{ id: randomBytes(16), actionId: "A-7K2Q", verifierId: "v1", region: REGION, nodeId: NODE, containerId, configDigest: `sha256:${"1".repeat(64)}` },
-    ...{ kind: ActionKind.RECREATE, driftId: "D-7K2Q", issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + 300_000), ...more },
-  };
-  const body = toBinary(IntentSchema, create(IntentSchema, init));
-  return { body, signatures: [sign(null, intentMessage(body), key)] };
-}
+const actuator = (limits: LocalLimits = LIMITS, captures?: Captures): Actuator => played.actuator(engine, limits, captures);
+const intent = (containerId: string, more: IntentInit = {}): SignedIntent => played.intent(containerId, more);
 
 /** As it was: same containers, running, under their names. */
 const untouched = (): void => expect(engine.calls.filter((call) => call !== "find")).toEqual([]);
 
-test("an intent that holds is carried out, told, and never again", async () => {
-  const web = engine.add("web");
-  const signed = intent(web.id);
-  const first = actuator();
-  await first.offer(signed);
-  expect(engine.named("web")).toMatchObject({ running: true, restartPolicy: web.restartPolicy });
-  expect(engine.named("web")?.id).not.toBe(web.id);
-  expect(engine.containers.get(web.id)).toMatchObject({ name: "web.hullmark-A-7K2Q", running: false, restartPolicy: { name: "no" } });
-  expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
-  engine.calls.length = 0;
-  // Again, after a restart too, and with other words under the same id: told what became of it, nothing else.
-  await first.offer(signed);
-  ledger.close();
-  ledger = new FileLedger(directory, nowMs);
-  await actuator().offer(signed);
-  const { id } = create(IntentSchema, { id: Buffer.from(reports[0]?.id ?? "", "hex") });
-  await actuator().offer(intent(engine.named("web")?.id ?? "", { id, kind: ActionKind.STOP }));
-  untouched();
-  expect(reports.map(({ outcome }) => outcome)).toEqual([Outcome.DONE, Outcome.DONE, Outcome.DONE, Outcome.DONE]);
+describe("what it cannot be made to do", () => {
+  let bare: FakeEngine;
+
+  beforeEach(() => {
+    bare = new FakeEngine();
+    bare.images.add(IMAGE).add(EARLIER);
+  });
+  describeMaliciousVerifier(() => ({
+    ...{ engine: bare, imageId: IMAGE, earlierId: EARLIER, crowd: 100 },
+    add: async (name, wanted) => bare.add(name, wanted).id,
+    named: async (name) => bare.named(name)?.id,
+    clear: async () => bare.containers.clear(),
+  }));
 });
 
-describe("what it cannot be made to do", () => {
-  test.each<[string, (id: string) => ReturnType<typeof intent>, string | undefined]>([
-    ["another key's word", (id) => intent(id, {}, generateKeyPairSync("ed25519").privateKey), undefined],
-    ["one bit of the body", (id) => flip(intent(id), "body"), undefined],
-    ["one bit of the signature", (id) => flip(intent(id), "signature"), undefined],
-    ["trailing bytes", (id) => trailing(id), undefined],
-    ["a body beyond its limit", (id) => intent(id, { driftId: "D".repeat(5000) }), undefined],
-    ["a short id", (id) => intent(id, { id: randomBytes(15) }), undefined],
-    ["a prefix of a container's id", (id) => intent(id.slice(0, 12)), undefined],
-    ["a container by name", () => intent("web"), undefined],
-    ["another node's intent", (id) => intent(id, { nodeId: "ffffffffffffffff" }), undefined],
-    ["another region's intent", (id) => intent(id, { region: "us-1" }), undefined],
-    ["one that has ended", (id) => intent(id, { issuedAt: timestampFromMs(T0 - 300_000), expiresAt: timestampFromMs(T0) }), "expired"],
-    ["one that lives for long", (id) => intent(id, { expiresAt: timestampFromMs(T0 + 3_600_000) }), "lifetime"],
-    ["one that is dated ahead", (id) => intent(id, { issuedAt: timestampFromMs(T0 + 120_000) }), "lifetime"],
-    ["an unknown kind", (id) => intent(id, { kind: 77 as ActionKind }), "unknown-kind"],
-    ["another image than is there", (id) => intent(id, { configDigest: `sha256:${"2".repeat(64)}` }), "other-image"],
-    ["another manifest than is there", (id) => intent(id, { imageId: `sha256:${"2".repeat(64)}` }), "other-image"],
-    ["an image by another name than a digest", (id) => intent(id, { imageId: "web:1" }), undefined],
-    ["a container that is not there", () => intent("a".repeat(64)), "gone"],
-  ])("%s", async (_name, make, reason) => {
-    const web = engine.add("web");
-    await actuator().offer(make(web.id));
-    untouched();
-    expect(reports).toEqual(reason === undefined ? [] : [expect.objectContaining({ outcome: Outcome.REFUSED, reason })]);
-  });
-
-  test.each<[string, Parameters<FakeEngine["add"]>, string]>([
-    ["a protected container", ["db-1"], "protected"],
-    ["one of Compose", ["web", { labels: { "com.docker.compose.project": "shop" } }], "owned-by-compose"],
-    ["one of Swarm", ["web", { labels: { "com.docker.swarm.service.id": "x" } }], "owned-by-swarm"],
-    ["one of systemd", ["web", { labels: { "dev.hullmark.owner": "systemd" } }], "owned-by-systemd"],
-    ["one whose like would vanish as it does", ["web", { autoRemove: true }], "auto-remove"],
-    ["one that does not run", ["web", { running: false }], "not-running"],
-  ])("%s", async (_name, added, reason) => {
-    await actuator().offer(intent(engine.add(...added).id));
-    untouched();
-    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason }]);
-  });
-
-  test("an engine on containerd's store calls the image by its manifest: that is what counts then", async () => {
-    const imageId = `sha256:${"3".repeat(64)}`;
-    const web = engine.add("web", { imageId });
-    await actuator().offer(intent(web.id));
-    untouched();
-    await actuator().offer(intent(web.id, { imageId }));
-    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "other-image" }, { outcome: Outcome.DONE }]);
-  });
-
-  const digest = (digit: string): string => `sha256:${digit.repeat(64)}`;
-  const target: Init = { kind: ActionKind.ROLLBACK, targetConfigDigest: digest("2"), targetReference: `registry.example/web@${digest("2")}` };
-
-  test("a rollback goes to exactly the image that is named, and to what the engine has", async () => {
-    for (const other of ["a", "b"]) engine.add(other);
-    const web = engine.add("web");
-    await actuator().offer(intent(web.id, target));
-    untouched();
-    engine.images.add(digest("2")).add(digest("3"));
-    await actuator().offer(intent(web.id, target));
-    expect(engine.named("web")).toMatchObject({ running: true, imageId: digest("2") });
-    expect(engine.containers.get(web.id)).toMatchObject({ name: "web.hullmark-A-7K2Q", running: false });
-    nowMs += 600_000;
-    const other = { ...target, configDigest: digest("2"), targetConfigDigest: digest("1"), targetImageId: digest("3"), actionId: "A-7K2R" };
-    await actuator().offer(intent(engine.named("web")?.id ?? "", other));
-    expect(engine.named("web")).toMatchObject({ running: true, imageId: digest("3") });
-    expect(reports.map(({ outcome, reason }) => [outcome, reason])).toEqual([
-      [Outcome.REFUSED, "no-target-image"],
-      [Outcome.DONE, ""],
-      [Outcome.DONE, ""],
-    ]);
-  });
-
-  test.each<[string, Init]>([
-    ["a rollback to nothing", { kind: ActionKind.ROLLBACK }],
-    ["a rollback to what runs", { ...target, targetConfigDigest: digest("1") }],
-    ["a rollback to what runs, by the engine's name", { ...target, targetImageId: digest("1") }],
-    ["a rollback to a tag", { ...target, targetReference: "registry.example/web:1" }],
-    ["a rollback to an image by another name than a digest", { ...target, targetImageId: "web:1" }],
-    ["another image under cover of a recreation", { ...target, kind: ActionKind.RECREATE }],
-    ["another image's name under cover of a stop", { kind: ActionKind.STOP, targetReference: "web" }],
-  ])("%s", async (_name, more) => {
-    engine.images.add(digest("1")).add(digest("2"));
-    await actuator().offer(intent(engine.add("web").id, more));
-    untouched();
-    expect(reports).toEqual([]);
-  });
-
-  test("a service whose label forbids it is not rolled back, and may be stopped", async () => {
-    engine.images.add(digest("2"));
-    const web = engine.add("web", { labels: { "hullmark.dev/rollback": "never" } });
-    await actuator().offer(intent(web.id, target));
-    untouched();
-    await actuator().offer(intent(web.id, { kind: ActionKind.STOP }));
-    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "rollback-never" }, { outcome: Outcome.DONE }]);
-  });
-
-  test("policy that names the owner takes it", async () => {
-    const web = engine.add("web", { labels: { "com.docker.compose.project": "shop" } });
-    await actuator().offer(intent(web.id, { owners: ["compose"] }));
-    expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
-  });
-
-  test("more than its own breaker allows: of 100 at once two, by two percent, and none the faster for restarts", async () => {
-    const limits = { ...LIMITS, hourlyPercent: 2 };
-    const victims = Array.from({ length: 100 }, (_, i) => engine.add(`web-${i}`));
-    for (const { id } of victims.slice(0, 50)) await actuator(limits).offer(intent(id, { kind: ActionKind.STOP }));
-    ledger.close();
-    ledger = new FileLedger(directory, nowMs);
-    for (const { id } of victims.slice(50)) await actuator(limits).offer(intent(id, { kind: ActionKind.STOP }));
-    // Two percent of 99 is one: what stops does not count any more.
-    expect(victims.filter(({ id }) => engine.containers.get(id)?.running === false).length).toBeLessThanOrEqual(2);
-    expect(reports.filter(({ reason }) => reason === "breaker").length).toBeGreaterThanOrEqual(98);
-  });
-
-  test("one service again and again: the successor keeps its name, and cools down", async () => {
-    for (const other of ["a", "b", "c"]) engine.add(other);
-    await actuator().offer(intent(engine.add("web").id));
-    await actuator().offer(intent(engine.named("web")?.id ?? ""));
-    expect(reports.map(({ reason }) => reason)).toEqual(["", "cooling-down"]);
-    nowMs += 600_000;
-    await actuator().offer(intent(engine.named("web")?.id ?? "", { actionId: "A-7K2R" }));
-    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE });
-  });
-
-  test("an intent that a clock set back would bring to life again", async () => {
-    const [web, api] = [engine.add("web"), engine.add("api")];
-    const old = intent(api.id);
-    nowMs += 400_000;
-    await actuator().offer(intent(web.id));
-    nowMs -= 400_000;
-    await actuator().offer(old);
-    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.REFUSED, reason: "expired" });
-    expect(engine.containers.get(api.id)).toEqual(api);
-  });
+test("an engine on containerd's store calls the image by its manifest: that is what counts then", async () => {
+  const imageId = `sha256:${"3".repeat(64)}`;
+  const web = engine.add("web", { imageId });
+  await actuator().offer(intent(web.id));
+  untouched();
+  await actuator().offer(intent(web.id, { imageId }));
+  expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "other-image" }, { outcome: Outcome.DONE }]);
 });
 
 describe("isolation", () => {
@@ -230,20 +65,17 @@ describe("isolation", () => {
   const shop = { name: "shop", endpoint: { Aliases: ["cart"], IPAMConfig: { IPv4Address: "10.9.0.9" } } };
   const networks = [{ name: "bridge", endpoint: {} }, shop];
   const none = [{ name: "none", endpoint: {} }];
-  const reopen = (): void => {
-    ledger.close();
-    ledger = new FileLedger(directory, nowMs);
-  };
+  const reopen = (): void => played.reopen();
 
   test("takes it from every network, and back with what it had there, a restart and months later", async () => {
     const web = engine.add("web", { networks });
     await actuator().offer(intent(web.id, isolating));
     expect(engine.containers.get(web.id)).toEqual({ ...web, networks: none });
     // What is done is not done again, and does not make the ledger forget.
-    nowMs += 86_400_000;
+    played.nowMs += 86_400_000;
     await actuator().offer(intent(web.id, isolating));
     expect(engine.containers.get(web.id)).toEqual({ ...web, networks: none });
-    nowMs += 100 * 86_400_000;
+    played.nowMs += 100 * 86_400_000;
     reopen();
     await actuator().offer(intent(web.id, releasing));
     expect(engine.containers.get(web.id)).toEqual(web);
@@ -254,7 +86,7 @@ describe("isolation", () => {
     engine.add("other");
     const web = engine.add("web", { networks });
     await actuator().offer(intent(web.id, isolating));
-    nowMs += 600_000;
+    played.nowMs += 600_000;
     await actuator().offer(intent(web.id, { actionId: "A-7K2R" }));
     expect(engine.named("web")).toMatchObject({ networks, running: true });
     expect(engine.containers.get(web.id)).toMatchObject({ networks: none, running: false });
@@ -296,7 +128,7 @@ describe("isolation", () => {
       [Outcome.DONE, ""],
       [Outcome.REFUSED, "breaker"],
     ]);
-    nowMs += 3_600_000;
+    played.nowMs += 3_600_000;
     await actuator().offer(intent(web.id, isolating));
     expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE });
   });
@@ -312,7 +144,7 @@ describe("isolation", () => {
     await actuator().offer(intent(web.id, isolating));
     expect(engine.containers.get(web.id)).toEqual(web);
     expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "engine", detail: "ENGINE_REFUSED: no; it is on bridge, shop" }]);
-    nowMs += 3_600_000;
+    played.nowMs += 3_600_000;
     engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
     const subject = actuator();
     await expect(subject.offer(intent(web.id, isolating))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
@@ -336,7 +168,7 @@ describe("isolation", () => {
     expect(reports).toMatchObject([{ outcome: Outcome.FAILED }]);
     expect(engine.containers.get(web.id)).toMatchObject({ networks: [{ name: "bridge" }] });
     engine.join = FakeEngine.prototype.join;
-    nowMs += 3_600_000;
+    played.nowMs += 3_600_000;
     await actuator().offer(intent(web.id, isolating));
     await actuator().offer(intent(web.id, releasing));
     expect(new Set(engine.containers.get(web.id)?.networks)).toEqual(new Set(networks));
@@ -391,7 +223,7 @@ describe("when the engine does not do as it should", () => {
     await actuator().offer(intent(web.id, { kind: ActionKind.ISOLATE }));
     engine.sharers = () => Promise.reject(new EngineError("ENGINE_UNREACHABLE", "it does not answer"));
     await actuator().offer(intent(web.id, { kind: ActionKind.RELEASE, actionId: "A-7K2R" }));
-    nowMs += 600_000;
+    played.nowMs += 600_000;
     await actuator().offer(intent(web.id, { kind: ActionKind.STOP, actionId: "A-7K2S" }));
     expect(reports).toMatchObject([{ outcome: Outcome.DONE }, { outcome: Outcome.DONE }, { outcome: Outcome.DONE }]);
     expect(engine.containers.get(web.id)).toMatchObject({ running: false });
@@ -478,9 +310,8 @@ describe("what is captured first", () => {
     };
     await actuator(LIMITS, of(true, take)).offer(intent(web.id, { kind }));
     expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
-    ledger.close();
-    ledger = new FileLedger(directory, nowMs);
-    expect(ledger.all()).toMatchObject([{ settled: { outcome: Outcome.DONE, capture: captured } }]);
+    played.reopen();
+    expect(played.ledger.all()).toMatchObject([{ settled: { outcome: Outcome.DONE, capture: captured } }]);
   });
 
   test("what cannot be captured is acted on all the same, and the report says so; not where that is required", async () => {
@@ -498,30 +329,42 @@ describe("what is captured first", () => {
 
   describe("of one that vanishes when it stops", () => {
     const stopping = { kind: ActionKind.STOP };
-    const vanishing = (...unnamedVolumes: string[]) => engine.add("web", { autoRemove: true, unnamedVolumes, restartPolicy: { name: "no", maximumRetryCount: 0 } });
+    const vanishing = (...unnamedVolumes: string[]) =>
+      engine.add("web", { autoRemove: true, unnamedVolumes, restartPolicy: { name: "no", maximumRetryCount: 0 } });
 
     test("it is stopped once it is captured, and what there is no more is told; a crash between changes nothing of that", async () => {
       const web = vanishing("9".repeat(64));
-      const subject = actuator(LIMITS, of(false, async () => captured));
+      const subject = actuator(
+        LIMITS,
+        of(false, async () => captured),
+      );
       engine.failures.set("stop", new EngineError("ENGINE_UNREACHABLE", "away"));
       await expect(subject.offer(intent(web.id, stopping))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
       // The engine did it, and its answer was lost.
       engine.containers.delete(web.id);
-      ledger.close();
-      ledger = new FileLedger(directory, nowMs);
-      await actuator(LIMITS, of(false, async () => captured)).resume();
+      played.reopen();
+      await actuator(
+        LIMITS,
+        of(false, async () => captured),
+      ).resume();
       expect(reports).toMatchObject([{ outcome: Outcome.DONE, detail: expect.stringMatching(/^--rm: .*volumes without a name.*: 9{64}$/) }]);
-      expect(ledger.all()).toMatchObject([{ settled: { capture: captured } }]);
+      expect(played.ledger.all()).toMatchObject([{ settled: { capture: captured } }]);
       for (const other of ["a", "b"]) engine.add(other);
       const api = vanishing();
-      await actuator({ ...LIMITS, pauseMs: 0 }, of(false, async () => captured)).offer(intent(api.id, stopping));
+      await actuator(
+        { ...LIMITS, pauseMs: 0 },
+        of(false, async () => captured),
+      ).offer(intent(api.id, stopping));
       expect(engine.containers.get(api.id)).toBeUndefined();
     });
 
     test("nothing is done where nothing is captured, whatever the configuration says of others", async () => {
       const web = vanishing();
       await actuator().offer(intent(web.id, stopping));
-      await actuator(LIMITS, of(false, () => Promise.reject(new CaptureError("no room")))).offer(intent(web.id, stopping));
+      await actuator(
+        LIMITS,
+        of(false, () => Promise.reject(new CaptureError("no room"))),
+      ).offer(intent(web.id, stopping));
       untouched();
       expect(reports).toMatchObject([
         { outcome: Outcome.REFUSED, reason: "auto-remove", detail: "nothing is captured on this host" },
@@ -540,17 +383,14 @@ describe("what is captured first", () => {
 });
 
 describe("the ledger", () => {
-  const path = (): string => join(directory, "ledger.jsonl");
-  const reopen = (): void => {
-    ledger.close();
-    ledger = new FileLedger(directory, nowMs);
-  };
+  const path = (): string => join(played.directory, "ledger.jsonl");
+  const reopen = (): void => played.reopen();
 
   test("is its owner's alone, and the same after it is opened again", async () => {
     await actuator().offer(intent(engine.add("web").id));
-    const before = ledger.all();
+    const before = played.ledger.all();
     reopen();
-    expect(ledger.all()).toEqual(before);
+    expect(played.ledger.all()).toEqual(before);
     expect(before).toMatchObject([{ name: "web", reported: true, settled: { outcome: Outcome.DONE } }]);
     expect(statSync(path()).mode & 0o777).toBe(0o600);
   });
@@ -559,13 +399,13 @@ describe("the ledger", () => {
     await actuator().offer(intent(engine.add("web").id));
     appendFileSync(path(), '{"add":{"intentId":"00');
     reopen();
-    expect(ledger.all().length).toBe(1);
+    expect(played.ledger.all().length).toBe(1);
   });
 
   test("that cannot be read stops the actuator: forgetting would be doing twice", async () => {
     await actuator().offer(intent(engine.add("web").id));
     writeFileSync(path(), readFileSync(path(), "utf8").replace('"add"', '"ad"'));
-    expect(() => new FileLedger(directory, nowMs)).toThrow(expect.objectContaining({ code: "LEDGER_CORRUPT" }));
+    expect(() => new FileLedger(played.directory, played.nowMs)).toThrow(expect.objectContaining({ code: "LEDGER_CORRUPT" }));
   });
 });
 
@@ -578,15 +418,3 @@ test("the example configuration names every key, with its default", () => {
   expect(() => parseConfig("capture: { recipients: [age1x] }", "a.yaml")).toThrow(/age recipient/);
   expect(() => parseConfig("capture: { required: true }", "a.yaml")).toThrow(/want recipients/);
 });
-
-function flip(signed: ReturnType<typeof intent>, part: "body" | "signature"): ReturnType<typeof intent> {
-  const bytes = Buffer.from(part === "body" ? signed.body : (signed.signatures[0] as Buffer));
-  bytes[9] = (bytes[9] ?? 0) ^ 4;
-  return part === "body" ? { ...signed, body: bytes } : { ...signed, signatures: [bytes] };
-}
-
-/** Well signed, and not in the one form: a field that nobody knows. */
-function trailing(containerId: string): ReturnType<typeof intent> {
-  const body = Buffer.concat([intent(containerId).body, Buffer.of(0xfa, 0x07, 0x01, 0x00)]);
-  return { body, signatures: [sign(null, intentMessage(body), keys.privateKey)] };
-}

@@ -143,7 +143,7 @@ export function describeMaliciousVerifier(bedOf: () => EngineBed): void {
   });
 
   test("a rollback goes to exactly the image that is named, and to what the engine has", async () => {
-    for (const other of ["a", "b"]) await bed.add(other);
+    for (const other of ["cart", "till"]) await bed.add(other);
     const web = await bed.add("web");
     await actuator().offer(played.intent(web, target({ targetConfigDigest: digest("9") })));
     untouched();
@@ -187,7 +187,7 @@ export function describeMaliciousVerifier(bedOf: () => EngineBed): void {
     });
 
     test("one service again and again: the successor keeps its name, and cools down", async () => {
-      for (const other of ["a", "b", "c"]) await bed.add(other);
+      for (const other of ["cart", "till", "shop"]) await bed.add(other);
       await actuator().offer(played.intent(await bed.add("web")));
       await actuator().offer(played.intent((await bed.named("web")) ?? ""));
       expect(played.reports.map(({ reason }) => reason)).toEqual(["", "cooling-down"]);

@@ -1,6 +1,7 @@
 /** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
 import { chmodSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DockerEngine } from "@hullmark/actuator/adapters/docker/docker-engine";
 import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
 import type { ProcessSnapshot } from "@hullmark/capture/processes";
 import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
@@ -11,6 +12,7 @@ import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { describeAgentCaptures } from "./agent-captures.suite.ts";
+import { describeMaliciousVerifier, type Wanted } from "../contract/malicious-verifier.suite.ts";
 import { engineOf, eventually } from "./fault-support.ts";
 import { digestOf } from "./images/push.ts";
 import { type IntentInit, LoneActuator } from "./lone-actuator.ts";
@@ -371,4 +373,76 @@ test("what a container wrote, and what it ran, is captured before it is stopped,
   ]);
   // The program itself, from memory.
   expect(digestOf(readFileSync(join(opened, "programs", String(processes[0]?.pid))))).toBe(digestOf(readFileSync(join(STATE_ROOT, "cache/busybox"))));
+});
+
+test.each(["captured", "stopped"])(
+  "one with --rm is stopped once it is captured, killed at %s too; what the engine removed with it is told",
+  async (failpoint) => {
+    const name = `vanishing-${failpoint}`;
+    const argv = ["box", "/busybox", "sh", "-c", "echo stolen > /loot; echo kept > /data/volume; exec /busybox sleep 3600"];
+    const id = await docker("run", "-d", "--rm", "--name", name, "-v", "/data", "-v", `${name}:/named`, "--stop-signal", "SIGKILL", ...argv);
+    await eventually(
+      "it has written",
+      () => docker("diff", name),
+      (text) => text.includes("A /loot"),
+      SETTLE_MS,
+    );
+    const [unnamed = ""] = (await docker("inspect", "-f", '{{range .Mounts}}{{if eq .Destination "/data"}}{{.Name}}{{end}}{{end}}', name)).split("\n");
+    const volumes = async (): Promise<string[]> => (await docker("volume", "ls", "-q")).split("\n");
+    expect(await volumes()).toEqual(expect.arrayContaining([unnamed, name]));
+    const stopped = await offer(id, ActionKind.STOP);
+    // What would be lost is lost nowhere where nothing is captured.
+    start(name, undefined, { capture: {} });
+    expect(await actuator.settled(stopped)).toMatchObject({ outcome: Outcome.REFUSED, reason: "auto-remove" });
+    await ended("SIGTERM");
+    expect(await docker("inspect", "-f", "{{.State.Running}}", name)).toBe("true");
+
+    const asked = await offer(id, ActionKind.STOP);
+    start(name, failpoint);
+    expect(await ended()).toBe("SIGKILL");
+    start(name);
+    const told = await actuator.settled(asked);
+    expect(told).toMatchObject({
+      outcome: Outcome.DONE,
+      detail: expect.stringMatching(new RegExp(`^--rm: .*: ${unnamed}$`)),
+      capture: { files: 1, processes: 1 },
+    });
+    expect(await docker("ps", "-a", "-q", "--no-trunc")).not.toContain(id);
+    expect(await volumes()).toContain(name);
+    expect(await volumes()).not.toContain(unnamed);
+    expect(readdirSync(join(home, name, "captures"))).toHaveLength(1);
+    await docker("volume", "rm", name);
+  },
+);
+
+describe("what the holder of the intents' key cannot make it do", () => {
+  const OWN = "hullmark.test=malicious";
+  const images = { present: "", earlier: "" };
+  const some = async (...filters: string[]): Promise<string[]> =>
+    (await docker("ps", "-a", "-q", "--no-trunc", "--filter", `label=${OWN}`, ...filters.flatMap((each) => ["--filter", each]))).split("\n").filter(Boolean);
+
+  beforeAll(async () => {
+    // Nothing else is to count for the share of them.
+    const others = (await docker("ps", "-a", "-q")).split("\n").filter(Boolean);
+    if (others.length > 0) await docker("rm", "-f", ...others);
+    images.present = await docker("inspect", "-f", "{{.Id}}", "box");
+    images.earlier = await docker("inspect", "-f", "{{.Id}}", "earlier");
+  });
+
+  async function add(name: string, { labels = {}, autoRemove = false, running = true }: Wanted = {}): Promise<string> {
+    const marked = [OWN, ...Object.entries(labels).map(([key, value]) => `${key}=${value}`)].flatMap((each) => ["--label", each]);
+    const kept = autoRemove ? ["--rm"] : ["--restart", "always"];
+    const argv = [...["--name", name, ...marked, ...kept], "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600"];
+    return running ? await docker("run", "-d", ...argv) : await docker("create", ...argv);
+  }
+
+  describeMaliciousVerifier(() => ({
+    engine: new DockerEngine({ socketPath: engineOf(bed).socketPath }),
+    ...{ imageId: images.present, earlierId: images.earlier, crowd: 10, add },
+    named: async (name) => (await some(`name=^/?${name}$`))[0],
+    clear: async () => {
+      const ids = await some();
+      if (ids.length > 0) await docker("rm", "-f", ...ids);
+    },
+  }));
 });
