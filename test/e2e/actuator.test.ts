@@ -13,6 +13,7 @@ import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { describeAgentCaptures } from "./agent-captures.suite.ts";
 import { describeMaliciousVerifier, type Wanted } from "../contract/malicious-verifier.suite.ts";
+import { EngineGate } from "./engine-gate.ts";
 import { engineOf, eventually } from "./fault-support.ts";
 import { digestOf } from "./images/push.ts";
 import { type IntentInit, LoneActuator } from "./lone-actuator.ts";
@@ -414,6 +415,55 @@ test.each(["captured", "stopped"])(
     await docker("volume", "rm", name);
   },
 );
+
+describe("the engine is killed before and after each step", () => {
+  const both = (...steps: string[]): string[] => steps.flatMap((step) => [`before ${step}`, `after ${step}`]);
+  let gate: EngineGate;
+
+  afterEach(() => gate.close());
+
+  async function toldThroughKills(places: readonly string[], name: string, id: string, kind: ActionKind): Promise<Buffer> {
+    gate = await EngineGate.open(engineOf(bed), join(home, `${name}.sock`), places);
+    const intent = await offer(id, kind);
+    start(name, undefined, { docker: { socket: gate.socketPath } });
+    expect(await actuator.settled(intent, 2 * SETTLE_MS)).toMatchObject({ outcome: Outcome.DONE });
+    await ended("SIGTERM");
+    expect(gate.kills).toEqual(places);
+    return intent;
+  }
+
+  test.each([
+    // What it does not restart dies with it: it is not stopped any more.
+    { name: "engine-steps", places: both("create", "update", "rename aside", "rename", "start") },
+    { name: "engine-stop", places: ["after stop"] },
+  ])("of a recreation ($name): one container takes the place of one, and runs", async ({ name, places }) => {
+    const old = await docker("run", "-d", "--name", name, "--restart", "always", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
+    const intent = await toldThroughKills(places, name, old, ActionKind.RECREATE);
+    const ids = (await docker("ps", "-a", "--no-trunc", "-q", "--filter", `name=^${name}`)).split("\n");
+    expect(ids).toHaveLength(2);
+    const now = ids.find((each) => each !== old) ?? "";
+    const standing = (id: string) => docker("inspect", "-f", "{{.Name}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", id);
+    expect([await standing(now), await standing(old)]).toEqual([`/${name} true always`, `/${name}.hullmark-A-7K2Q false no`]);
+    expect(told(intent).map(({ newContainerId }) => newContainerId)).toEqual([now]);
+    await docker("rm", "-f", ...ids);
+  });
+
+  test("of an isolation: it runs on, off its networks", async () => {
+    const name = "engine-isolate";
+    const id = await docker("run", "-d", "--name", name, "--restart", "always", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
+    await toldThroughKills(both("disconnect bridge", "connect none"), name, id, ActionKind.ISOLATE);
+    expect(await docker("inspect", "-f", "{{.State.Running}}{{range $name, $_ := .NetworkSettings.Networks}} {{$name}}{{end}}", id)).toBe("true none");
+    await docker("rm", "-f", id);
+  });
+
+  test.each(["before stop", "after stop"])("of a stop of one with --rm (%s): it is captured, and gone", async (place) => {
+    const name = `engine-vanishing-${place.slice(0, 5)}`;
+    const id = await docker("run", "-d", "--rm", "--name", name, "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
+    const intent = await toldThroughKills([place], name, id, ActionKind.STOP);
+    expect(told(intent).at(-1)).toMatchObject({ detail: expect.stringMatching(/^--rm: /), capture: { processes: 1 } });
+    expect(await docker("ps", "-a", "-q", "--no-trunc")).not.toContain(id);
+  });
+});
 
 describe("what the holder of the intents' key cannot make it do", () => {
   const OWN = "hullmark.test=malicious";
