@@ -21,7 +21,7 @@ demo_needs=(
 )
 test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go
   etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack
-  systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 rsyslogd:rsyslog /usr/share/doc/rsyslog-openssl:rsyslog-openssl chromium:chromium)
+  systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 rsyslogd:rsyslog /usr/share/doc/rsyslog-openssl:rsyslog-openssl chromium:chromium docker-compose:docker-compose)
 
 # A repository, and what Argo CD keeps its answers in.
 gitops_needs=(git:git redis-server:redis-server)

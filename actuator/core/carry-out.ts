@@ -21,6 +21,7 @@ export const ACTUATOR_FAILPOINTS = [
   "set-aside",
   "named",
   "started",
+  "taken-away",
   "settled",
   "told",
 ] as const;
@@ -51,6 +52,7 @@ export type ActuatorFailpoint = (typeof FAILPOINTS)[keyof typeof FAILPOINTS][num
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;
 const MAX_DETAIL_CHARS = 500;
+const TAKEN_AWAY = "the old container was removed: Compose would start it again in place of the new one";
 
 type Passing = (point: ActuatorFailpoint) => void;
 
@@ -65,8 +67,8 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
   const captureProblem = capture.message.slice(0, MAX_DETAIL_CHARS);
   const left = { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture", captureProblem };
-  // All that is known of one that vanishes would be gone.
-  if (entry.vanishesWith) return { ...left, outcome: Outcome.REFUSED, reason: "auto-remove" };
+  // All that is known of one that is gone afterwards would be gone with it.
+  if (entry.vanishesWith || entry.takenAway) return { ...left, outcome: Outcome.REFUSED, reason: entry.takenAway ? "not-captured" : "auto-remove" };
   if (captures?.required) return left;
   const settled = await contain(entry, engine, passing);
   const detail = `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS);
@@ -117,10 +119,13 @@ export async function halt({ id, running, restartPolicy }: EngineContainer, engi
 }
 
 /** By one of the same image, or of `target`. */
-async function replace({ intentId, actionId, containerId, name, target, networks }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+async function replace(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+  const { intentId, actionId, containerId, name, target, networks, takenAway } = entry;
   const old = await engine.find(containerId);
-  if (!old) return failed("the container has gone meanwhile");
   const made = await engine.madeFor(intentId);
+  // The last step but one is to give it the name.
+  if (!old && takenAway && made?.name === name) return { ...done(made.id), detail: TAKEN_AWAY };
+  if (!old) return failed("the container has gone meanwhile");
   const id = made?.id ?? (await engine.createLike(containerId, `${name}.hullmark-new`, intentId, target, networks));
   await engine.joinNetworks(id, containerId, networks);
   passing("made");
@@ -133,7 +138,20 @@ async function replace({ intentId, actionId, containerId, name, target, networks
   passing("named");
   if (!made?.running) await engine.start(id);
   passing("started");
-  return done(id);
+  const detail = takenAway ? await takeAway(containerId, engine) : "";
+  passing("taken-away");
+  return { ...done(id), detail };
+}
+
+/** What took its place serves already: that is not undone for this. @throws EngineError ENGINE_UNREACHABLE */
+async function takeAway(containerId: string, engine: Engine): Promise<string> {
+  try {
+    await engine.remove(containerId);
+    return TAKEN_AWAY;
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
+    return `the old container could not be removed, and its owner may start it again: ${error.message}`.slice(0, MAX_DETAIL_CHARS);
+  }
 }
 
 function asideName(name: string, actionId: string): string {

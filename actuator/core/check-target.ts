@@ -14,6 +14,7 @@ export type TargetRefusal =
   | "not-running"
   | "protected"
   | "auto-remove"
+  | "not-captured"
   | "shared-namespaces"
   | "rollback-never"
   | "no-target-image"
@@ -56,6 +57,7 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   const owner = ownerOf(container.labels);
   if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
   if (container.autoRemove && !mayVanish(intent.kind, facts.captures)) return "auto-remove";
+  if (isTakenAway(intent.kind, container.labels) && !facts.captures) return "not-captured";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
   if (intent.kind === ActionKind.ROLLBACK && container.labels[ROLLBACK_LABEL] === "never") return "rollback-never";
   if (intent.target && !facts.targetThere) return "no-target-image";
@@ -67,6 +69,11 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
 /** What it wrote would be gone before anybody has looked; nor is there anything to go back to where what takes its place does not start. */
 function mayVanish(kind: ActionKind, captures: boolean): boolean {
   return kind === ActionKind.ISOLATE || (kind === ActionKind.STOP && captures);
+}
+
+/** Compose goes by labels, which a container has for life: of the old one and the new one it would start the old one, and remove the new one. */
+export function isTakenAway(kind: ActionKind, labels: Readonly<Record<string, string>>): boolean {
+  return (kind === ActionKind.RECREATE || kind === ActionKind.ROLLBACK) && ownerOf(labels) === "compose";
 }
 
 /** The host's own network cannot be left, and another container's is that one's. */

@@ -6,7 +6,7 @@ import { type Engine, type EngineContainer, type EngineNetwork, NO_NETWORK } fro
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
-import { refuseTarget } from "./check-target.ts";
+import { isTakenAway, refuseTarget } from "./check-target.ts";
 import type { Hands, LocalLimits, Looked } from "./hands.ts";
 import { standingIsolations } from "./standing-isolations.ts";
 
@@ -44,9 +44,16 @@ export class HostHands implements Hands {
     if (!container) return { refusal, before: NOTHING };
     const networks = networksToKeep(intent.kind, container, isolation?.networks);
     const vanishesWith = container.autoRemove && intent.kind === ActionKind.STOP ? container.unnamedVolumes : undefined;
-    const before = { name: container.name, restartPolicy: container.restartPolicy, ...(networks && { networks }), ...(vanishesWith && { vanishesWith }) };
-    // Of the other kinds there is no more to say.
-    const detail = refusal === "auto-remove" && intent.kind === ActionKind.STOP ? { detail: "nothing is captured on this host" } : {};
+    const takenAway = isTakenAway(intent.kind, container.labels);
+    const before = {
+      name: container.name,
+      restartPolicy: container.restartPolicy,
+      ...(networks && { networks }),
+      ...(vanishesWith && { vanishesWith }),
+      ...(takenAway && { takenAway }),
+    };
+    const detail =
+      refusal === "not-captured" || (refusal === "auto-remove" && intent.kind === ActionKind.STOP) ? { detail: "nothing is captured on this host" } : {};
     return { refusal, ...detail, before };
   }
 

@@ -24,6 +24,8 @@ export interface LedgerEntry {
   readonly networks?: readonly EngineNetwork[] | undefined;
   /** Of a stop after which the engine removes the container, and these volumes with it; undefined: it stays. */
   readonly vanishesWith?: readonly string[] | undefined;
+  /** Of what is replaced: it is removed then, since its owner would start it again. */
+  readonly takenAway?: true | undefined;
   /** How many of those that limits are of it takes away; undefined: one. */
   readonly weight?: number | undefined;
   readonly receivedAtMs: number;

@@ -373,6 +373,48 @@ describe("what is captured first", () => {
     });
   });
 
+  describe("of one of Compose, which would start it again", () => {
+    const replacing = { owners: ["compose"] };
+    const composed = () => engine.add("web", { labels: { "com.docker.compose.project": "shop" } });
+    const captures = of(false, async () => captured);
+
+    test("it is removed once its like serves; a crash between changes nothing of that", async () => {
+      const web = composed();
+      engine.failures.set("remove", new EngineError("ENGINE_UNREACHABLE", "away"));
+      const subject = actuator(LIMITS, captures);
+      await expect(subject.offer(intent(web.id, replacing))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+      expect(engine.named("web")).toMatchObject({ running: true });
+      // The engine did it, and its answer was lost.
+      engine.containers.delete(web.id);
+      await subject.resume();
+      expect([...engine.containers.values()]).toMatchObject([{ name: "web", running: true }]);
+      expect(reports).toMatchObject([{ outcome: Outcome.DONE, detail: expect.stringMatching(/^the old container was removed/) }]);
+    });
+
+    test("what the engine will not remove is told, and its like goes on serving", async () => {
+      const web = composed();
+      engine.failures.set("remove", new EngineError("ENGINE_REFUSED", "busy"));
+      await actuator(LIMITS, captures).offer(intent(web.id, replacing));
+      expect(engine.named("web")).toMatchObject({ running: true });
+      expect(engine.containers.get(web.id)).toMatchObject({ running: false });
+      expect(reports).toMatchObject([{ outcome: Outcome.DONE, detail: expect.stringContaining("could not be removed") }]);
+    });
+
+    test("it is left where nothing is captured", async () => {
+      const web = composed();
+      await actuator().offer(intent(web.id, replacing));
+      await actuator(
+        LIMITS,
+        of(false, () => Promise.reject(new CaptureError("no room"))),
+      ).offer(intent(web.id, replacing));
+      untouched();
+      expect(reports).toMatchObject([
+        { outcome: Outcome.REFUSED, reason: "not-captured", detail: "nothing is captured on this host" },
+        { outcome: Outcome.REFUSED, reason: "not-captured", captureProblem: "no room" },
+      ]);
+    });
+  });
+
   test("of an intent that is refused nothing is captured", async () => {
     await actuator(
       LIMITS,

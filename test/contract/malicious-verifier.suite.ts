@@ -138,7 +138,7 @@ export function describeMaliciousVerifier(bedOf: () => EngineBed): void {
 
   test("policy that names the owner takes it", async () => {
     const web = await bed.add("web", { labels: { "com.docker.compose.project": "shop" } });
-    await actuator().offer(played.intent(web, { owners: ["compose"] }));
+    await actuator().offer(played.intent(web, { owners: ["compose"], kind: ActionKind.STOP }));
     expect(played.reports).toMatchObject([{ outcome: Outcome.DONE }]);
   });
 

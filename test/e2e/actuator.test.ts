@@ -17,6 +17,7 @@ import { EngineGate } from "./engine-gate.ts";
 import { engineOf, eventually } from "./fault-support.ts";
 import { digestOf } from "./images/push.ts";
 import { type IntentInit, LoneActuator } from "./lone-actuator.ts";
+import { describeOwned } from "./owned-containers.suite.ts";
 
 const NODE = "00112233445566aa";
 const SETTLE_MS = 90_000;
@@ -463,6 +464,23 @@ describe("the engine is killed before and after each step", () => {
     expect(told(intent).at(-1)).toMatchObject({ detail: expect.stringMatching(/^--rm: /), capture: { processes: 1 } });
     expect(await docker("ps", "-a", "-q", "--no-trunc")).not.toContain(id);
   });
+});
+
+describe("a container that is somebody's", () => {
+  describeOwned(() => ({
+    ...{ dockerHost: engineOf(bed).dockerHost, home, docker },
+    carriedOut: async (name, containerId, kind, owners, failpoint) => {
+      const id = await offer(containerId, kind, { owners });
+      start(name, failpoint);
+      if (failpoint !== undefined) {
+        expect(await ended()).toBe("SIGKILL");
+        start(name);
+      }
+      const report = await actuator.settled(id);
+      await ended("SIGTERM");
+      return report;
+    },
+  }));
 });
 
 describe("what the holder of the intents' key cannot make it do", () => {

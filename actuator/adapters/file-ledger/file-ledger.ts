@@ -47,6 +47,7 @@ const entrySchema = z.strictObject({
   restartPolicy: z.strictObject({ name: z.string(), maximumRetryCount: z.number() }),
   networks: z.array(z.strictObject({ name: z.string(), endpoint: z.record(z.string(), z.unknown()) })).optional(),
   vanishesWith: z.array(z.string()).optional(),
+  takenAway: z.literal(true).optional(),
   weight: z.number().optional(),
   receivedAtMs: z.number(),
   expiresAtMs: z.number(),
@@ -245,6 +246,7 @@ function toLine({
   restartPolicy,
   networks,
   vanishesWith,
+  takenAway,
   weight = 1,
   target,
   pod,
@@ -260,6 +262,7 @@ function toLine({
     ...entry,
     restartPolicy: { ...restartPolicy },
     ...(networks && { networks: networks.map(({ name, endpoint }) => ({ name, endpoint: { ...endpoint } })) }),
+    ...(takenAway && { takenAway }),
     ...(vanishesWith && { vanishesWith: [...vanishesWith] }),
     // Older actuators know of no weight.
     ...(weight > 1 && { weight }),

@@ -1,0 +1,83 @@
+/** Containers that Compose and Swarm themselves made: left alone, unless policy names whose they are; and what their owner makes of it then. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ActionKind, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { freePort } from "../../deploy/testbed/http-service.ts";
+import { run } from "../../deploy/testbed/run.ts";
+import { eventually } from "./fault-support.ts";
+
+/** An engine with the image `box`, which has /busybox, and an actuator that is to act on it. */
+export interface OwnedBed {
+  readonly dockerHost: string;
+  /** A directory of the test's. */
+  readonly home: string;
+  docker(...args: string[]): Promise<string>;
+  /** By an actuator that lives as long as the call. @param failpoint where it is killed, and started again */
+  carriedOut(name: string, containerId: string, kind: ActionKind, owners: string[], failpoint?: string): Promise<ReportOutcomeRequest>;
+}
+
+export function describeOwned(bedOf: () => OwnedBed): void {
+  const running = async (filter: string): Promise<string[]> =>
+    (await bedOf().docker("ps", "-q", "--no-trunc", "--filter", `label=${filter}`)).split("\n").filter(Boolean);
+
+  describe("of Compose", () => {
+    const PROJECT = "com.docker.compose.project=owned";
+    let file: string;
+    const compose = (...args: string[]): Promise<string> => run(["docker-compose", "-p", "owned", "-f", file, ...args], { DOCKER_HOST: bedOf().dockerHost });
+
+    beforeAll(async () => {
+      file = join(bedOf().home, "compose.yaml");
+      const web = { image: "box", command: ["/busybox", "sleep", "3600"], stop_signal: "SIGKILL", restart: "always" };
+      writeFileSync(file, JSON.stringify({ version: "3.7", services: { web } }));
+      await compose("up", "-d");
+    });
+    afterAll(() => compose("down", "--timeout", "1"));
+
+    test("it is not touched unless policy says so; then Compose knows what takes its place as its own, and makes no other", async () => {
+      const [web = ""] = await running(PROJECT);
+      expect(await bedOf().carriedOut("compose-refused", web, ActionKind.RECREATE, ["swarm"])).toMatchObject({
+        ...{ outcome: Outcome.REFUSED, reason: "owned-by-compose" },
+      });
+      expect(await running(PROJECT)).toEqual([web]);
+      const { newContainerId } = await bedOf().carriedOut("compose-done", web, ActionKind.RECREATE, ["compose"], "taken-away");
+      expect(await running(PROJECT)).toEqual([newContainerId]);
+      // It goes by labels, of containers that stand still too.
+      await compose("up", "-d");
+      expect(await running(PROJECT)).toEqual([newContainerId]);
+    });
+  });
+
+  describe("of Swarm", () => {
+    const SERVICE = "com.docker.swarm.service.name=owned";
+
+    beforeAll(async () => {
+      const { docker } = bedOf();
+      const [port, data] = [await freePort(), await freePort()];
+      await docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", `127.0.0.1:${port}`, "--data-path-port", String(data));
+      const argv = ["--endpoint-mode", "dnsrr", "--network", "host", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600"];
+      await docker("service", "create", "--name", "owned", "--detach", "--no-resolve-image", ...argv);
+      await eventually(
+        "it runs",
+        () => running(SERVICE),
+        ({ length }) => length === 1,
+      );
+    });
+    afterAll(() => bedOf().docker("swarm", "leave", "--force"));
+
+    test("it is not touched unless policy says so; then Swarm makes another in its place by itself", async () => {
+      const [task = ""] = await running(SERVICE);
+      expect(await bedOf().carriedOut("swarm-refused", task, ActionKind.STOP, ["compose"])).toMatchObject({
+        ...{ outcome: Outcome.REFUSED, reason: "owned-by-swarm" },
+      });
+      expect(await running(SERVICE)).toEqual([task]);
+      expect(await bedOf().carriedOut("swarm-done", task, ActionKind.STOP, ["swarm"])).toMatchObject({ outcome: Outcome.DONE });
+      const [other] = await eventually(
+        "Swarm makes another",
+        () => running(SERVICE),
+        ([id]) => id !== undefined && id !== task,
+      );
+      expect(other).not.toBe(task);
+    });
+  });
+}
