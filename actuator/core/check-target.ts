@@ -56,6 +56,8 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (!container.running) return "not-running";
   const owner = ownerOf(container.labels);
   if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
+  // Swarm replaces what stops by itself: there would be two.
+  if (owner === "swarm" && isReplacing(intent.kind)) return "owned-by-swarm";
   if (container.autoRemove && !mayVanish(intent.kind, facts.captures)) return "auto-remove";
   if (isTakenAway(intent.kind, container.labels) && !facts.captures) return "not-captured";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
@@ -73,7 +75,11 @@ function mayVanish(kind: ActionKind, captures: boolean): boolean {
 
 /** Compose goes by labels, which a container has for life: of the old one and the new one it would start the old one, and remove the new one. */
 export function isTakenAway(kind: ActionKind, labels: Readonly<Record<string, string>>): boolean {
-  return (kind === ActionKind.RECREATE || kind === ActionKind.ROLLBACK) && ownerOf(labels) === "compose";
+  return isReplacing(kind) && ownerOf(labels) === "compose";
+}
+
+function isReplacing(kind: ActionKind): boolean {
+  return kind === ActionKind.RECREATE || kind === ActionKind.ROLLBACK;
 }
 
 /** The host's own network cannot be left, and another container's is that one's. */

@@ -136,6 +136,18 @@ export function describeMaliciousVerifier(bedOf: () => EngineBed): void {
     expect(played.reports).toMatchObject([{ outcome: Outcome.REFUSED, reason }]);
   });
 
+  test("what Swarm replaces by itself is not replaced, whatever policy says, and may be stopped", async () => {
+    const web = await bed.add("web", { labels: { "com.docker.swarm.service.id": "x" } });
+    for (const more of [{ kind: ActionKind.RECREATE }, target()]) await actuator().offer(played.intent(web, { ...more, owners: ["swarm"] }));
+    untouched();
+    await actuator().offer(played.intent(web, { kind: ActionKind.STOP, owners: ["swarm"] }));
+    expect(played.reports.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+      [Outcome.REFUSED, "owned-by-swarm"],
+      [Outcome.REFUSED, "owned-by-swarm"],
+      [Outcome.DONE, ""],
+    ]);
+  });
+
   test("policy that names the owner takes it", async () => {
     const web = await bed.add("web", { labels: { "com.docker.compose.project": "shop" } });
     await actuator().offer(played.intent(web, { owners: ["compose"], kind: ActionKind.STOP }));

@@ -67,9 +67,9 @@ export function describeOwned(bedOf: () => OwnedBed): void {
 
     test("it is not touched unless policy says so; then Swarm makes another in its place by itself", async () => {
       const [task = ""] = await running(SERVICE);
-      expect(await bedOf().carriedOut("swarm-refused", task, ActionKind.STOP, ["compose"])).toMatchObject({
-        ...{ outcome: Outcome.REFUSED, reason: "owned-by-swarm" },
-      });
+      const refused = { outcome: Outcome.REFUSED, reason: "owned-by-swarm" };
+      expect(await bedOf().carriedOut("swarm-refused", task, ActionKind.STOP, ["compose"])).toMatchObject(refused);
+      expect(await bedOf().carriedOut("swarm-replaced", task, ActionKind.RECREATE, ["swarm"])).toMatchObject(refused);
       expect(await running(SERVICE)).toEqual([task]);
       expect(await bedOf().carriedOut("swarm-done", task, ActionKind.STOP, ["swarm"])).toMatchObject({ outcome: Outcome.DONE });
       const [other] = await eventually(
