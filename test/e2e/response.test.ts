@@ -1,7 +1,7 @@
 /** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
 import { execFile } from "node:child_process";
 import { hash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -14,13 +14,14 @@ import { freePort } from "../../deploy/testbed/http-service.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
+import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { trivyReport } from "../fakes/scan-reports.ts";
 import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
 
-const policyOf = (publicKey: string, revocations = "[]"): string => `apiVersion: hullmark.dev/v1
+const policyOf = (publicKey: string, revocations = "[]", crowded = false): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: response }
 spec:
@@ -31,13 +32,15 @@ spec:
       key: |
 ${publicKey.trim().replace(/^/gm, "        ")}
   revocations: ${revocations}
+  alerts: { routes: [${crowded ? `{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, match: { kinds: [breaker] } }` : ""}] }
   rules:
     - name: shop
       select: { images: ["**/acme/shop**"] }
       require: { signatures: { authorities: [release] } }
       allow: { env: [COLOUR], mounts: [/data] }
   response:
-    hourlyPercent: 100
+    pause: 60s
+    hourlyPercent: ${crowded ? CROWD_PERCENT : 100}
     rules:
       - name: web
         select: { containers: ["web*"] }
@@ -71,7 +74,14 @@ interface ToldAction {
 }
 
 const SETTLE_MS = 90_000;
+/** Three pauses of a minute, the shortest there is, between actions. */
+const LOOP_MS = 300_000;
+/** How many are said to have changed in the first test, and of how many in a hundred policy has it act then. */
+const CROWD = 10;
+const CROWD_PERCENT = 10;
 let faults: FaultBed;
+/** Of whom it is that actions are held back. */
+const pager = new HttpReceiver();
 let actuator: Daemon;
 let startActuator: () => Promise<Daemon>;
 /** Certificate, key and the keys of intents that it knows, made anew. */
@@ -87,7 +97,8 @@ beforeAll(async () => {
   responderKey = await generateX25519Identity();
   key = await cosignKeyPair("v3", home, "release");
   publicKey = readFileSync(key.publicKeyPath, "utf8");
-  faults = await startFaultBed("response", {}, { policy: policyOf(publicKey) });
+  await pager.start();
+  faults = await startFaultBed("response", {}, { policy: policyOf(publicKey, "[]", true) });
   const { stack, bed } = faults;
   const directory = join(stack.directory, "actuator");
   mkdirSync(directory, { mode: 0o700 });
@@ -100,7 +111,7 @@ beforeAll(async () => {
     config,
     stringify({
       ...{ stateDirectory: join(directory, "state"), credentialDirectory, verifier: { address } },
-      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 } },
+      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100, pauseSeconds: 1 } },
       capture: { recipients: [await identityToRecipient(responderKey)], maxSeconds: 5 },
     }),
   );
@@ -113,6 +124,7 @@ afterAll(async () => {
   vi.unstubAllEnvs();
   await actuator?.stop();
   await faults?.bed.down();
+  await pager[Symbol.asyncDispose]();
   if (home) rmSync(home, { recursive: true, force: true });
 });
 
@@ -134,8 +146,78 @@ async function clean(name: string): Promise<string> {
   return found?.container.id ?? "";
 }
 
+test(
+  "an agent with a fault finds each of ten containers changed: a tenth is acted on, the others wait and run on, people are paged once; put right, it ends that",
+  async () => {
+    logsOnFailure();
+    const { stack, bed } = faults;
+    const names = Array.from({ length: CROWD }, (_, i) => `web-crowd-${i}`);
+    const crowd = faults.victim("crowd");
+    for (const name of names) await crowd.docker("run", "-d", "--name", name, "--stop-signal", "SIGKILL", faults.image.reference, "sleep", "3600");
+    const isWell = (all: Awaited<ReturnType<typeof workloads>>): boolean =>
+      names.every((each) => all.some(({ container, content }) => container.name === each && content === "affirming"));
+    await eventually("they are measured", () => workloads(stack), isWell, SETTLE_MS);
+    const running = async () => (await crowd.docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}")).split("\n").sort();
+    const before = await running();
+
+    const [agent] = stack.agents;
+    if (!agent) throw new Error("there is no agent");
+    await agent.stop();
+    const argv = bed.wrap([process.execPath, "--import", join(REPOSITORY, "test/e2e/faulty-agent.ts"), join(REPOSITORY, "dist/agent.js")]);
+    const logPath = join(bed.directory, "agent-0.log");
+    const faulty = await startDaemon({ name: "agent-0", argv: [...argv, "--config", agent.configPath], env: { ...bed.env }, logPath, ready: async () => true });
+
+    const listed = () => stack.json<{ actions: ToldAction[]; held: Record<string, number> }>("action", "ls");
+    const allowed = (CROWD * CROWD_PERCENT) / 100;
+    const { actions: taken } = await eventually("the others wait", listed, ({ held }) => (held["breaker"] ?? 0) >= CROWD - allowed, SETTLE_MS);
+    expect(taken).toHaveLength(allowed);
+    for (const { container } of taken) await doneTo(container.name);
+    await eventually(
+      "people are paged",
+      async () => alertsOf(pager, "breaker"),
+      (pages) => pages.length > 0,
+      SETTLE_MS,
+    );
+    expect(alertsOf(pager, "breaker").map(({ status, severity }) => [status, severity])).toEqual([["firing", "critical"]]);
+
+    await faulty.stop();
+    await agent.start();
+    await eventually("nothing is held", listed, ({ held }) => JSON.stringify(held) === "{}", SETTLE_MS);
+    await eventually("they are measured again", () => workloads(stack), isWell, SETTLE_MS);
+    expect((await listed()).actions).toHaveLength(allowed);
+    // What was not acted on has run on all the while.
+    const ended = new Set(taken.map(({ container }) => `${container.id} ${container.name}`));
+    expect(await running()).toEqual(expect.arrayContaining(before.filter((each) => !ended.has(each))));
+    expect(await running()).toHaveLength(CROWD);
+
+    // Those that were acted on stay, for the limits of what comes after count them.
+    const stay = taken.map(({ container }) => container.name);
+    await crowd.docker("rm", "-f", ...names.filter((name) => !stay.includes(name)), ...taken.map(({ container }) => container.id));
+    // What is not known to be gone would count within the limits of the next policy.
+    const told = async () => (await workloads(stack)).map(({ container }) => container.name);
+    await eventually("they are known to be gone", told, (all) => !names.some((name) => !stay.includes(name) && all.includes(name)), SETTLE_MS);
+    writeFileSync(stack.policyPath, policyOf(publicKey));
+  },
+  4 * SETTLE_MS,
+);
+
+const LOOPING = "web-looping";
+let looping: Promise<void> | undefined;
+
+/** At each start it changes a file of its own, and ends soon; the engine starts it again. */
+async function startLooping(): Promise<void> {
+  const victim = faults.victim(LOOPING);
+  // The breakers allow as many actions an hour as there are containers.
+  for (const spare of ["spare-k", "spare-l", "spare-m", "spare-n"]) await victim.docker("run", "-d", "--name", spare, faults.image.reference);
+  const own = ["--name", LOOPING, "--restart", "always", "--stop-signal", "SIGKILL", "--user", "0"];
+  await victim.docker("run", "-d", ...own, faults.image.reference, "sh", "-c", "echo x >> /etc/nginx/nginx.conf; sleep 12; exit 1");
+}
+
 test("a file that a container changed is answered by another container of the same digest, with all that belongs to it", async () => {
   logsOnFailure();
+  // Its pauses pass while other tests run.
+  looping ??= startLooping();
+  await looping;
   const web = faults.victim("web");
   const port = await freePort();
   const answers = async (): Promise<number> => (await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) })).status;
@@ -364,34 +446,44 @@ function policyOfTwo(other: string, ...revocations: object[]): string {
 const OFFLINE = ["--use-signing-config=false", "--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
 const signedBy = async ({ privateKey }: CosignKey, { reference }: PushedImage): Promise<unknown> =>
   await cosign("v3", home, ["sign", "--key", privateKey, ...OFFLINE, reference]);
-const start = (name: string, { tagged }: PushedImage): Promise<string> => faults.victim("shop").docker("run", "-d", "--name", name, tagged);
+const start = (name: string, { tagged }: PushedImage, ...labels: string[]): Promise<string> =>
+  faults.victim("shop").docker("run", "-d", "--name", name, ...labels.flatMap((label) => ["--label", label]), tagged);
 const replaced = async (name: string, image: PushedImage): Promise<string> => {
   await faults.victim("shop").docker("rm", "-f", name);
   return await start(name, image);
 };
 
-test("a key is revoked while what it signed runs: back to what another key signed; and what it signed is passed over when something else is undone", async () => {
+test("a key is revoked while what it signed runs: a service, which is what its own label says, goes back to what another key signed, and is halted where a label forbids that; what it signed is passed over when something else is undone", async () => {
   logsOnFailure();
-  for (const spare of ["spare-4", "spare-5", "spare-6"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
+  for (const spare of ["spare-4", "spare-5", "spare-6", "spare-9"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
   const retiring = await cosignKeyPair("v3", home, "retiring");
   const other = readFileSync(retiring.publicKeyPath, "utf8").trim();
   const [kept, newer, stranger] = [await pushShop("4"), await pushShop("5"), await pushShop("6")];
   await signedBy(key, kept);
   await signedBy(retiring, newer);
   writeFileSync(faults.stack.policyPath, policyOfTwo(other));
-  const names = ["shop-key", "shop-passed"];
-  for (const image of [kept, newer]) {
-    for (const name of names) await (image === kept ? start(name, image) : replaced(name, image));
-    for (const name of names) await verdictOf(name, "affirming");
+  const shop = faults.victim("shop");
+  const services = ["shop-key", "shop-passed", "shop-kept"];
+  /** Under another name each time, as schedulers give them. */
+  const run = (service: string, turn: number, image: PushedImage): Promise<string> =>
+    start(`${service}-${turn}`, image, `dev.hullmark.workload=${service}`, ...(service === "shop-kept" && turn > 0 ? ["hullmark.dev/rollback=never"] : []));
+  for (const [turn, image] of [kept, newer].entries()) {
+    if (turn > 0) await shop.docker("rm", "-f", ...services.map((service) => `${service}-0`));
+    for (const service of services) await run(service, turn, image);
+    for (const service of services) await verdictOf(`${service}-${turn}`, "affirming");
   }
-  // One of them runs what the key signed, when that is revoked; of the other it is what ran last, verified then.
-  await faults.victim("shop").docker("rm", "-f", "shop-passed");
+  // Two of them run what the key signed, when that is revoked; of the other it is what ran last, verified then.
+  await shop.docker("rm", "-f", "shop-passed-1");
   writeFileSync(faults.stack.policyPath, policyOfTwo(other, { reason: "INC-8", key: other }));
-  await start("shop-passed", stranger);
-  for (const name of names) {
-    expect(await doneTo(name)).toMatchObject({ kind: "rollback", target: { configDigest: kept.configDigest } });
+  await run("shop-passed", 2, stranger);
+  for (const name of ["shop-key-1", "shop-passed-2"]) {
+    const back = await doneTo(name);
+    expect(back).toMatchObject({ kind: "rollback", target: { configDigest: kept.configDigest } });
+    expect(await shop.docker("inspect", "-f", "{{.Id}} {{.Image}}", name)).toBe(`${back.newContainerId} ${kept.configDigest}`);
     await verdictOf(name, "affirming");
   }
+  expect(await doneTo("shop-kept-1")).toMatchObject({ kind: "stop", target: null });
+  expect(await shop.docker("inspect", "-f", "{{.State.Running}} {{.Image}}", "shop-kept-1")).toBe(`false ${newer.configDigest}`);
 });
 
 test("what is verified is not gone back to where worse is known of it than of what runs: that is on record, and the rung after it is taken", async () => {
@@ -424,9 +516,36 @@ test("what is verified is not gone back to where worse is known of it than of wh
   expect(entries).toMatchObject([{ type: "action", state: "refused", reason: "higher-risk", detail: expect.stringContaining("CVE-2026-0001"), intent: null }]);
 });
 
+test(
+  "a crash loop that changes its own file at each start is replaced three times, then left to itself, which people are told",
+  async () => {
+    logsOnFailure();
+    looping ??= startLooping();
+    await looping;
+    const claims = async () => (await faults.stack.json<{ claims: { code: string; detail: string }[] }>("status")).claims;
+    const listed = () => faults.stack.json<{ held: Record<string, number> }>("action", "ls");
+    await eventually("it is left", listed, ({ held }) => held["recurring"] === 1, LOOP_MS);
+    await eventually("people are told", claims, (all) => all.some(({ code, detail }) => code === "breaker" && /^1 container/.test(detail)), SETTLE_MS);
+    const inspected = (what: string): Promise<string> => faults.victim(LOOPING).docker("inspect", "-f", what, LOOPING);
+    const restarts = Number(await inspected("{{.RestartCount}}"));
+    await eventually(
+      "it goes on by itself",
+      () => inspected("{{.RestartCount}}"),
+      (now) => Number(now) > restarts + 1,
+      SETTLE_MS,
+    );
+    const own = (await actions()).filter(({ container }) => container.name === LOOPING);
+    expect(own.map(({ kind, state }) => [kind, state])).toEqual(Array.from({ length: 3 }, () => ["recreate", "done"]));
+    expect(await inspected("{{.Id}}")).toBe(own[0]?.newContainerId);
+    await faults.victim(LOOPING).docker("rm", "-f", LOOPING);
+  },
+  LOOP_MS + 3 * SETTLE_MS,
+);
+
 test("a container that drifts is isolated, and is found wrong in nothing else for that; people release it, and it is left in peace", async () => {
   logsOnFailure();
   const api = faults.victim("api");
+  writeFileSync(faults.stack.policyPath, policyOf(publicKey).replace("pause: 60s", "pause: 10m"));
   const port = await freePort();
   const answers = async (): Promise<string> =>
     fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) }).then(
@@ -462,6 +581,8 @@ test("a container that drifts is isolated, and is found wrong in nothing else fo
   const held = async () => (await faults.stack.json<{ held: Record<string, number> }>("action", "ls")).held;
   await eventually("it waits", held, (each) => (each["cooling-down"] ?? 0) >= 1, SETTLE_MS);
   expect((await faults.stack.hullmark("action", "undo", done.id, "-m", "again")).code).not.toBe(0);
+  await api.docker("rm", "-f", "api");
+  writeFileSync(faults.stack.policyPath, policyOf(publicKey));
   await verifyLog(faults.stack);
 });
 
@@ -502,10 +623,21 @@ test("what was captured of a container is fetched by a responder, sealed as it w
   expect(entry).toMatchObject({ by: "admin", reason: "INC-7", capture: taken.digest });
   expect(readFileSync(join(bed.directory, "actuator.log"), "utf8")).toContain("capture handed out");
   await exported(taken.action, taken.digest);
-  // As after its time.
+  // Its time is over: the actuator removes it, and no other.
   const kept = join(stack.directory, "actuator/state/captures");
-  for (const name of readdirSync(kept).filter((each) => each.startsWith(`${taken.action}.`))) rmSync(join(kept, name));
-  const gone = await stack.hullmark("capture", "get", taken.action, "-m", "again", "--out", join(home, "gone.age"));
+  const before = readdirSync(kept).sort();
+  const [own = ""] = before.filter((each) => each.startsWith(`${taken.action}.`));
+  utimesSync(join(kept, own), 1, 1);
+  await actuator.stop();
+  actuator = await startActuator();
+  await eventually(
+    "it is removed",
+    async () => existsSync(join(kept, own)),
+    (there) => !there,
+  );
+  expect(readdirSync(kept).sort()).toEqual(before.filter((each) => each !== own));
+  const again = () => stack.hullmark("capture", "get", taken.action, "-m", "again", "--out", join(home, "gone.age"));
+  const gone = await eventually("it is connected", again, ({ stderr }) => !stderr.includes("is not connected"));
   expect(gone).toMatchObject({ code: 3, stderr: expect.stringContaining("does not keep it any more") });
   expect(existsSync(join(home, "gone.age"))).toBe(false);
   await actuator.stop();
