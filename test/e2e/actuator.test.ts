@@ -1,5 +1,5 @@
 /** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DockerEngine } from "@hullmark/actuator/adapters/docker/docker-engine";
 import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
@@ -330,6 +330,23 @@ test("what is stopped stays stopped, though it would restart by itself, and is n
   expect(await docker("inspect", "-f", "{{.State.Running}}", "worker")).toBe("true");
 });
 
+interface CapturedChange {
+  readonly path: string;
+  readonly file?: string;
+  readonly left?: string;
+}
+
+/** @returns a directory with what the responders' key opens */
+async function unsealed(name: string, sealed: Buffer): Promise<string> {
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity);
+  const opened = join(home, `${name}.opened`);
+  mkdirSync(opened);
+  writeFileSync(`${opened}.tar.gz`, await decrypter.decrypt(sealed));
+  await run(["tar", "-C", opened, "-xzf", `${opened}.tar.gz`]);
+  return opened;
+}
+
 test("what a container wrote, and what it ran, is captured before it is stopped, and opened with the responders' key", async () => {
   const argv = ["/busybox", "sh", "-c", "echo stolen > /loot; echo kept > /data/volume; /busybox cp /busybox /busybox-tool; exec /busybox-tool sleep 3600"];
   const old = await docker("run", "-d", "--name", "mined", "-e", "TOKEN=t0", "-v", "/data", "--stop-signal", "SIGKILL", "box", ...argv);
@@ -354,13 +371,8 @@ test("what a container wrote, and what it ran, is captured before it is stopped,
   expect(name).toMatch(new RegExp(`^A-7K2Q\\.${id.toString("hex")}\\.[0-9]+f1p\\.age$`));
   const sealed = readFileSync(join(directory, name));
   expect(told(id).at(-1)?.capture).toMatchObject({ digest: digestOf(sealed), bytes: BigInt(sealed.length), complete: true, processes: 1 });
-  const decrypter = new Decrypter();
-  decrypter.addIdentity(identity);
-  const opened = join(home, "opened");
-  mkdirSync(opened);
-  writeFileSync(join(home, "opened.tar.gz"), await decrypter.decrypt(sealed));
-  await run(["tar", "-C", opened, "-xzf", join(home, "opened.tar.gz")]);
-  const { changes } = JSON.parse(readFileSync(join(opened, "capture.json"), "utf8")) as { changes: { path: string; file: string }[] };
+  const opened = await unsealed("mined", sealed);
+  const { changes } = JSON.parse(readFileSync(join(opened, "capture.json"), "utf8")) as { changes: CapturedChange[] };
   // The image has no such directory: the engine made it for the volume.
   expect(changes).toContainEqual({ path: "/data", kind: "added", left: "mounted" });
   const loot = changes.find(({ path }) => path === "/loot");
@@ -375,6 +387,39 @@ test("what a container wrote, and what it ran, is captured before it is stopped,
   ]);
   // The program itself, from memory.
   expect(digestOf(readFileSync(join(opened, "programs", String(processes[0]?.pid))))).toBe(digestOf(readFileSync(join(STATE_ROOT, "cache/busybox"))));
+});
+
+test("of a container that wrote more than a capture may hold as much is captured as it may hold; what is left out is listed, and it is contained", async () => {
+  const name = "greedy";
+  const maxBytes = 65_536;
+  const paths = Array.from({ length: 10 }, (_, i) => `/wrote-${i}`);
+  const write = `for path in ${paths.join(" ")}; do /busybox head -c 12000 /dev/urandom > $path; done; exec /busybox sleep 3600`;
+  const container = await docker("run", "-d", "--name", name, "--stop-signal", "SIGKILL", "box", "/busybox", "sh", "-c", write);
+  await eventually(
+    "it has written",
+    () => docker("top", name, "-eo", "pid,args"),
+    (text) => text.includes("/busybox sleep") && !text.includes("urandom"),
+    SETTLE_MS,
+  );
+  const id = await offer(container, ActionKind.STOP);
+  start(name, undefined, { capture: { recipients: [recipient], maxSeconds: 120, maxBytes } });
+  const { outcome, capture } = await actuator.settled(id);
+  await ended("SIGTERM");
+  expect([outcome, capture?.complete]).toEqual([Outcome.DONE, false]);
+  const directory = join(home, name, "captures");
+  const [file = ""] = readdirSync(directory);
+  expect(file).toMatch(/\.partial\.age$/);
+  const opened = await unsealed(name, readFileSync(join(directory, file)));
+  const { complete, changes } = JSON.parse(readFileSync(join(opened, "capture.json"), "utf8")) as { complete: boolean; changes: CapturedChange[] };
+  expect(complete).toBe(false);
+  expect(changes.map(({ path }) => path)).toEqual(expect.arrayContaining(paths));
+  const held = changes.flatMap((each) => (each.file === undefined ? [] : [each.file]));
+  const left = changes.filter((each) => each.left === "too-large");
+  // Room for four archives of 14 KB, and not for the processes and five.
+  expect([held.length, left.length]).toEqual([4, paths.length - 4]);
+  const bytes = [...held, "processes.json"].reduce((sum, each) => sum + statSync(join(opened, each)).size, 0);
+  expect(bytes).toBeLessThanOrEqual(maxBytes);
+  expect(await docker("inspect", "-f", "{{.State.Running}}", name)).toBe("false");
 });
 
 test.each(["captured", "stopped"])(
