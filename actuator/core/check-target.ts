@@ -56,8 +56,8 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (!container.running) return "not-running";
   const owner = ownerOf(container.labels);
   if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
-  // Swarm replaces what stops by itself: there would be two.
-  if (owner === "swarm" && isReplacing(intent.kind)) return "owned-by-swarm";
+  // They replace what stops by themselves: there would be two, or theirs would take the place of ours.
+  if ((owner === "swarm" || owner === "systemd") && isReplacing(intent.kind)) return `owned-by-${owner}`;
   if (container.autoRemove && !mayVanish(intent.kind, facts.captures)) return "auto-remove";
   if (isTakenAway(intent.kind, container.labels) && !facts.captures) return "not-captured";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";

@@ -136,14 +136,17 @@ export function describeMaliciousVerifier(bedOf: () => EngineBed): void {
     expect(played.reports).toMatchObject([{ outcome: Outcome.REFUSED, reason }]);
   });
 
-  test("what Swarm replaces by itself is not replaced, whatever policy says, and may be stopped", async () => {
-    const web = await bed.add("web", { labels: { "com.docker.swarm.service.id": "x" } });
-    for (const more of [{ kind: ActionKind.RECREATE }, target()]) await actuator().offer(played.intent(web, { ...more, owners: ["swarm"] }));
+  test.each([
+    ["swarm", { "com.docker.swarm.service.id": "x" }],
+    ["systemd", { "dev.hullmark.owner": "systemd" }],
+  ])("what %s replaces by itself is not replaced, whatever policy says, and may be stopped", async (owner, labels) => {
+    const web = await bed.add("web", { labels });
+    for (const more of [{ kind: ActionKind.RECREATE }, target()]) await actuator().offer(played.intent(web, { ...more, owners: [owner] }));
     untouched();
-    await actuator().offer(played.intent(web, { kind: ActionKind.STOP, owners: ["swarm"] }));
+    await actuator().offer(played.intent(web, { kind: ActionKind.STOP, owners: [owner] }));
     expect(played.reports.map(({ outcome, reason }) => [outcome, reason])).toEqual([
-      [Outcome.REFUSED, "owned-by-swarm"],
-      [Outcome.REFUSED, "owned-by-swarm"],
+      [Outcome.REFUSED, `owned-by-${owner}`],
+      [Outcome.REFUSED, `owned-by-${owner}`],
       [Outcome.DONE, ""],
     ]);
   });

@@ -11,13 +11,14 @@ import { freePort } from "../../deploy/testbed/http-service.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
-import { describeAgentCaptures } from "./agent-captures.suite.ts";
 import { describeMaliciousVerifier, type Wanted } from "../contract/malicious-verifier.suite.ts";
+import { describeAgentCaptures } from "./agent-captures.suite.ts";
 import { EngineGate } from "./engine-gate.ts";
 import { engineOf, eventually } from "./fault-support.ts";
 import { digestOf } from "./images/push.ts";
 import { type IntentInit, LoneActuator } from "./lone-actuator.ts";
 import { describeOwned } from "./owned-containers.suite.ts";
+import { startSystemd } from "./user-systemd.ts";
 
 const NODE = "00112233445566aa";
 const SETTLE_MS = 90_000;
@@ -507,13 +508,20 @@ describe("the engine is killed before and after each step", () => {
     const id = await docker("run", "-d", "--rm", "--name", name, "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
     const intent = await toldThroughKills([place], name, id, ActionKind.STOP);
     expect(told(intent).at(-1)).toMatchObject({ detail: expect.stringMatching(/^--rm: /), capture: { processes: 1 } });
-    expect(await docker("ps", "-a", "-q", "--no-trunc")).not.toContain(id);
+    // One that died with the engine is removed a moment after its start.
+    await eventually(
+      "it is gone",
+      () => docker("ps", "-a", "-q", "--no-trunc"),
+      (all) => !all.includes(id),
+      SETTLE_MS,
+    );
   });
 });
 
 describe("a container that is somebody's", () => {
   describeOwned(() => ({
     ...{ dockerHost: engineOf(bed).dockerHost, home, docker },
+    systemd: (unit, text) => startSystemd(bed, join(home, "systemd"), unit, text),
     carriedOut: async (name, containerId, kind, owners, failpoint) => {
       const id = await offer(containerId, kind, { owners });
       start(name, failpoint);

@@ -1,10 +1,11 @@
-/** Containers that Compose and Swarm themselves made: left alone, unless policy names whose they are; and what their owner makes of it then. */
+/** Containers that Compose, Swarm and systemd themselves made: left alone, unless policy names whose they are; and what their owner makes of it then. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ActionKind, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../deploy/testbed/http-service.ts";
-import { run } from "../../deploy/testbed/run.ts";
+import { program } from "../../deploy/testbed/paths.ts";
+import { type Daemon, run } from "../../deploy/testbed/run.ts";
 import { eventually } from "./fault-support.ts";
 
 /** An engine with the image `box`, which has /busybox, and an actuator that is to act on it. */
@@ -13,6 +14,8 @@ export interface OwnedBed {
   /** A directory of the test's. */
   readonly home: string;
   docker(...args: string[]): Promise<string>;
+  /** Starts a systemd that starts this unit. */
+  systemd(unit: string, text: string): Promise<Daemon>;
   /** By an actuator that lives as long as the call. @param failpoint where it is killed, and started again */
   carriedOut(name: string, containerId: string, kind: ActionKind, owners: string[], failpoint?: string): Promise<ReportOutcomeRequest>;
 }
@@ -78,6 +81,39 @@ export function describeOwned(bedOf: () => OwnedBed): void {
         ([id]) => id !== undefined && id !== task,
       );
       expect(other).not.toBe(task);
+    });
+  });
+
+  describe("of systemd", () => {
+    const OWNER = "dev.hullmark.owner=systemd";
+    let systemd: Daemon;
+
+    beforeAll(async () => {
+      const client = `${program("docker")} --host ${bedOf().dockerHost}`;
+      const argv = `--name owned --label ${OWNER} --stop-signal SIGKILL box /busybox sleep 3600`;
+      const lines = [`ExecStartPre=-${client} rm -f owned`, `ExecStart=${client} run ${argv}`, "Restart=always", "RestartSec=100ms"];
+      systemd = await bedOf().systemd("owned.service", `[Unit]\nDefaultDependencies=no\n[Service]\n${lines.join("\n")}\n`);
+      await eventually(
+        "it runs",
+        () => running(OWNER),
+        ({ length }) => length === 1,
+      );
+    });
+    afterAll(() => systemd.stop());
+
+    test("it is known by the label that its unit gives it, and not touched unless policy says so; then systemd makes another in its place by itself", async () => {
+      const [own = ""] = await running(OWNER);
+      const refused = { outcome: Outcome.REFUSED, reason: "owned-by-systemd" };
+      expect(await bedOf().carriedOut("systemd-refused", own, ActionKind.STOP, ["compose"])).toMatchObject(refused);
+      expect(await bedOf().carriedOut("systemd-replaced", own, ActionKind.RECREATE, ["systemd"])).toMatchObject(refused);
+      expect(await running(OWNER)).toEqual([own]);
+      expect(await bedOf().carriedOut("systemd-done", own, ActionKind.STOP, ["systemd"])).toMatchObject({ outcome: Outcome.DONE });
+      const [other] = await eventually(
+        "systemd makes another",
+        () => running(OWNER),
+        ([id]) => id !== undefined && id !== own,
+      );
+      expect(other).not.toBe(own);
     });
   });
 }
