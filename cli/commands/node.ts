@@ -100,7 +100,7 @@ function purgeCommand(): Command {
   return new Command("purge")
     .description("take a layer that is not as signed off a Docker host, with every container and image that stands on it, or say that you have (approver role)")
     .argument("<node>", "name or id")
-    .requiredOption("--layer <layer>", "its index, or its chain id, as node show has them", layer)
+    .requiredOption("--layer <layer>", "its index, or its chain id, as node show has them; of an altered image configuration its last layer's", layer)
     .requiredOption("-m, --reason <text>", "kept with the action and in the log")
     .option("--by-hand", "you have taken it off at the node, as in docs/response.md: what is started on it from now on is measured, and decides")
     .addHelpText("after", "\nNothing is pulled or started again. The host's actuator must allow it (purge: true). Exit: 0 asked for, 2 usage, 3 cannot tell")

@@ -37,7 +37,8 @@ export function showNode({ node, boot, ima, certificateWithheld, affected }: Get
 
 /** Everything on the list is to go from the node before the directory does. */
 function showAffected({ place, layerIndex, open, driftIds, containers, images }: AffectedLayer, field: (name: string, text: string) => void): void {
-  const what = layerIndex >= 0 ? `${printable(place, 40)} ${layerIndex}` : printable(place, 40);
+  const on = place === "image" ? " configuration on layer" : "";
+  const what = layerIndex >= 0 ? `${printable(place, 40)}${on} ${layerIndex}` : printable(place, 40);
   field("Poisoned", `${what}${open ? "" : ", not measured equal since"} (${driftIds.map((each) => printable(each, 24)).join(", ")})`);
   for (const name of containers) field("  runs", printable(name, 300));
   for (const name of images) field("  image", printable(name, 300));

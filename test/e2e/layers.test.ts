@@ -24,7 +24,9 @@ spec:
     nodes:
       hourlyPercent: 100
       atOncePercent: 100
-      rules: [{ name: victim, select: { nodes: [node-0] }, marks: [label, cordon], actuators: [node-1], lift: automatic }]
+      rules:
+        - { name: victim, select: { nodes: [node-0] }, reasons: [layer], marks: [label, cordon], actuators: [node-1], lift: automatic }
+        - { name: other, select: { nodes: [node-1] }, reasons: [image], marks: [cordon], actuators: [node-0], lift: automatic }
 `;
 
 interface MarkedNode extends ToldNode {
@@ -53,8 +55,8 @@ beforeAll(async () => {
   const command = join(stack.directory, "hook");
   writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
   chmodSync(command, 0o755);
-  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0"] } });
-  await startActuator("node-0", { purge: true });
+  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0"] }, purge: true });
+  await startActuator("node-0", { nodes: { hook: { command }, allow: ["node-1"] }, purge: true });
 });
 
 async function startActuator(node: string, more: object): Promise<void> {
@@ -89,7 +91,7 @@ afterAll(async () => {
 });
 
 const told = (): string[] => (existsSync(calls) ? readFileSync(calls, "utf8").trim().split(/\s*\n/) : []);
-const marked = async (): Promise<readonly string[]> => (await faults.stack.json<MarkedNode>("node", "show", "node-0")).marks;
+const marked = async (node = "node-0"): Promise<readonly string[]> => (await faults.stack.json<MarkedNode>("node", "show", node)).marks;
 /** On both nodes, whose agents see the same engine. */
 const contents = async (name: string): Promise<string[]> =>
   (await workloads(faults.stack)).filter(({ container }) => container.name === name).map(({ content }) => content);
@@ -115,8 +117,8 @@ interface ToldAction {
   readonly detail: string;
 }
 /** Asks for it, and waits until it is where it stays. @returns how that is */
-async function purge(wanted: (action: ToldAction) => boolean): Promise<ToldAction> {
-  const { code, stdout, stderr } = await faults.stack.hullmark("node", "purge", "node-0", "--layer", "0", "-m", "INC-1");
+async function purge(wanted: (action: ToldAction) => boolean, node = "node-0", layer = "0"): Promise<ToldAction> {
+  const { code, stdout, stderr } = await faults.stack.hullmark("node", "purge", node, "--layer", layer, "-m", "INC-1");
   expect([code, stderr]).toEqual([0, ""]);
   const id = /^A-[0-9A-Z]+/.exec(stdout)?.[0] ?? "";
   return await eventually(stdout, () => action(id), wanted, SETTLE_MS);
@@ -125,16 +127,19 @@ const action = (id: string): Promise<ToldAction> => faults.stack.json<ToldAction
 const held = async (): Promise<unknown> => (await faults.stack.json<{ held: unknown }>("action", "ls")).held;
 const pages = (): string[] => alertsOf(pager, "breaker").map(({ status, summary }) => `${status}: ${summary}`);
 const isMeasuring = ({ state, reason }: ToldAction): boolean => state === "issued" && reason === "measuring";
-const affected = async (): Promise<unknown> => (await faults.stack.json<{ affected: unknown }>("node", "show", "node-0")).affected;
-
-test("poison on a layer that two images share: removing one image heals nothing, nor does having nothing run; the chain purged and measured equal does", async () => {
+const affected = async (node = "node-0"): Promise<unknown> => (await faults.stack.json<{ affected: unknown }>("node", "show", node)).affected;
+const started = (name: string, image = name): Promise<string> => faults.victim(name).docker("run", "-d", "--name", name, tagged(image));
+function logsOnFailure(): void {
   onTestFailed(() => {
     for (const name of ["actuator-node-0", "actuator-node-1", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
   });
+}
+
+test("poison on a layer that two images share: removing one image heals nothing, nor does having nothing run; the chain purged and measured equal does", async () => {
+  logsOnFailure();
   const [cart, till] = [faults.victim("cart"), faults.victim("till")];
   // On layers of its own: what may be taken away in an hour is a share of all that runs.
   await cart.docker("run", "-d", "--name", "beside", faults.image.reference);
-  const started = (name: string): Promise<string> => cart.docker("run", "-d", "--name", name, images[name]?.tagged ?? "");
   for (const name of ["cart", "till"]) {
     await started(name);
     await settled(name, "affirming");
@@ -224,5 +229,72 @@ test("poison on a layer that two images share: removing one image heals nothing,
   expect(told().slice(2).sort()).toEqual(["lift cordon node-0", "lift label node-0"]);
   expect(pages()).toEqual(["firing: CRITICAL containment failed: layer 0 of node-0 is not as signed after it was purged"]);
   expect([await waits(), await affected()]).toEqual([[], []]);
+  await verifyLog(faults.stack);
+});
+
+test("an image's configuration is altered in the engine's store: its host is marked, all that stands on the image's layers is listed and purged; altered again containment has failed; as signed, the marks are lifted", async () => {
+  logsOnFailure();
+  const node = "node-1";
+  const before = told().length;
+  const cart = faults.victim("cart");
+  // What may be taken away in an hour is a share of all that runs.
+  for (const spare of ["spare-1", "spare-2", "spare-3"]) await cart.docker("run", "-d", "--name", spare, faults.image.reference);
+  for (const name of ["cart", "cart-two"]) await started(name, "cart");
+  for (const name of ["cart", "cart-two"]) await settled(name, "affirming");
+  const stored = join(engineOf(faults.bed).dataRoot, "image/overlay2/imagedb/content/sha256", images["cart"]?.configDigest.slice("sha256:".length) ?? "");
+  // Of the same length: nothing but its bytes shows it.
+  const alter = () => cart.onHost("sed", "-i", "s/86400/86409/", stored);
+
+  await alter();
+
+  await eventually(
+    "its host is marked",
+    () => marked(node),
+    (marks) => marks.join() === "cordon",
+    SETTLE_MS,
+  );
+  expect(told().slice(before)).toEqual(["mark cordon node-1 image"]);
+  const poisoned = { place: "image", layerIndex: 1, chainId: expect.stringMatching(/^sha256:/), images: [tagged("cart")] };
+  expect(await affected(node)).toMatchObject([{ ...poisoned, open: true, containers: ["cart", "cart-two"] }]);
+  const first = await purge(isMeasuring, node, "1");
+  expect(await cart.docker("ps", "--all", "--format", "{{.Names}}")).not.toContain("cart");
+  expect(await affected(node)).toMatchObject([{ ...poisoned, open: false, containers: [] }]);
+  // The engine makes nothing of it, and a pull brings the signed one.
+  await expect(cart.docker("create", "--pull", "never", tagged("cart"))).rejects.toThrow();
+  await cart.docker("pull", tagged("cart"));
+  // What altered it does so again.
+  await cart.docker("create", "--name", "cart", tagged("cart"));
+  await alter();
+  await cart.docker("start", "cart");
+  await eventually(
+    "it is altered again",
+    () => action(first.id),
+    ({ state }) => state === "failed",
+    SETTLE_MS,
+  );
+  expect(await action(first.id)).toMatchObject({
+    reason: "containment-failed",
+    detail: expect.stringMatching(/^containment failed: the image's configuration is altered again \(D-/),
+  });
+  expect(await held()).toMatchObject({ "containment-failed": 1 });
+  expect(await marked(node)).toEqual(["cordon"]);
+
+  const second = await purge(isMeasuring, node, "1");
+  await started("cart");
+  await settled("cart", "affirming");
+  await eventually(
+    "it is measured equal",
+    () => action(second.id),
+    ({ state }) => state === "done",
+    SETTLE_MS,
+  );
+  await eventually(
+    "the marks are lifted",
+    () => marked(node),
+    ({ length }) => length === 0,
+    SETTLE_MS,
+  );
+  expect(told().slice(before + 1)).toEqual(["lift cordon node-1"]);
+  expect(await affected(node)).toEqual([]);
   await verifyLog(faults.stack);
 });

@@ -122,9 +122,15 @@ describe("a node whose layers are not the image's", () => {
     expect(found([layer({ configDigest: "a", layerIndex: 1 })])).toMatchObject([{ chainId: "top-a", containers: ["c1"], images: ["r.example/a:1"] }]);
     const image = layer({ place: "image", kind: "replaced", layerIndex: -1, configDigest: "b", containerId: "c2" });
     const unlisted = layer({ place: "configuration", kind: "unlisted", layerIndex: -1, configDigest: "", containerId: "c3" });
-    expect(found([image, unlisted]).map(({ place, containers, images: named }) => [place, containers, named])).toEqual([
-      ["image", ["c2"], ["r.example/b:1"]],
-      ["unlisted", ["c3"], []],
+    expect(
+      found([image, unlisted]).map(({ place, layerIndex, chainId, containers, images: named }) => [place, layerIndex, chainId, containers, named]),
+    ).toEqual([
+      // It is gone once all that stands on its layers is.
+      ["image", 1, "top-b", ["c2"], ["r.example/b:1"]],
+      ["unlisted", -1, "", ["c3"], []],
+    ]);
+    expect(found([layer({ place: "image", kind: "replaced", layerIndex: -1, configDigest: "x", containerId: "c2" })])).toMatchObject([
+      { place: "image", layerIndex: -1, chainId: "", containers: ["c2"] },
     ]);
     // Of an image whose layers are not known nothing else is said to stand on it.
     expect(found([layer({ configDigest: "x" })])).toMatchObject([{ chainId: "", containers: ["c1"], images: [] }]);

@@ -50,10 +50,18 @@ describe("which layer", () => {
   const one = (layerIndex: number, chainId: string) =>
     ({ place: "layer", layerIndex, chainId, open: true, driftIds: ["D-7"], containers: [], images: [] }) as const;
 
-  test("by index where that is one, by its chain id, and none that is not affected", () => {
-    const affected = [one(0, BASE), one(1, digest("c")), { ...one(2, ELSE), place: "image" as const }];
-    expect(affectedLayer(affected, "1")).toBe(affected[1]);
-    expect(affectedLayer(affected, BASE)).toBe(affected[0]);
+  test("by index where that is one, by its chain id, and none that is not affected; that of an image's configuration, unless the layer itself is meant", () => {
+    const image = { ...one(3, digest("e")), place: "image" as const };
+    const affected = [
+      image,
+      { ...image, layerIndex: 1, chainId: digest("c") },
+      one(0, BASE),
+      one(1, digest("c")),
+      { ...one(2, ELSE), place: "runtime-layer" as const },
+    ];
+    expect(affectedLayer(affected, "1")).toBe(affected[3]);
+    expect(affectedLayer(affected, "3")).toBe(image);
+    expect(affectedLayer(affected, BASE)).toBe(affected[2]);
     expect(affectedLayer(affected, "2")).toMatch(/^no layer/);
     expect(affectedLayer([...affected, one(0, ELSE)], "0")).toMatch(/^2 layers of index 0/);
   });
@@ -128,6 +136,19 @@ describe("how it ends", () => {
     expect(reportedPurge(own, report, T0 + 1)).toBeUndefined();
     expect(endOfPurge(own, [], [], chainsOf, T0 + 1)).toBeUndefined();
     expect(endOfPurge(own, [poison()], [at("well", CART)], chainsOf, T0 + 1)?.state).toBe(ActionState.FAILED);
+  });
+
+  test("of an image's configuration by a container of that image, on whose layers others may stand; where it is altered again it has failed", () => {
+    const [image, twin] = [digest("4"), digest("5")];
+    const chains = () => [BASE];
+    const own: ActionRow = { ...gone, purge: { ...PURGE, configDigest: image, purgedAtMs: T0 } };
+    const ends = (drifts: DriftRow[], workloads: ReturnType<typeof at>[]) => endOfPurge(own, drifts, workloads, chains, T0 + 1);
+    expect(ends([], [at("new", twin)])).toBeUndefined();
+    expect(ends([], [at("new", image)])?.state).toBe(ActionState.DONE);
+    const again = poison({ place: "image", kind: "replaced", layerIndex: -1, configDigest: image });
+    expect(ends([again], [])).toMatchObject({ state: ActionState.FAILED, detail: "containment failed: the image's configuration is altered again (D-7)" });
+    // It stands on more than this layer.
+    expect(endOfPurge(own, [again], [], () => [BASE, ELSE], T0 + 1)).toBeUndefined();
   });
 
   test.each<[string, DriftRow[], ReturnType<typeof at>[], number, ActionState | undefined]>([

@@ -460,6 +460,8 @@ export interface PurgeRow {
   readonly chainId: string;
   /** 0 lowest. */
   readonly layerIndex: number;
+  /** Of the image whose configuration it is about, which stands on this and all layers below; absent: it is about the layer. */
+  readonly configDigest?: string;
   /** `sha256:<hex>`, ascending: what the engine may call images that stand on it. */
   readonly imageDigests: readonly string[];
   /** Of the node, when it was issued. */

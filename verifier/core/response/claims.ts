@@ -62,5 +62,6 @@ function notWellClaim({ node: nodeOf, rows }: ResponseStanding, nodeId: string, 
 }
 
 export function uncontainedWords({ nodeName, purge }: ActionRow): string {
-  return `containment failed: layer ${purge?.layerIndex} of ${nodeName} is not as signed after it was purged`;
+  const what = purge?.configDigest !== undefined ? `an image's configuration (on layer ${purge.layerIndex})` : `layer ${purge?.layerIndex}`;
+  return `containment failed: ${what} of ${nodeName} is not as signed after it was purged`;
 }

@@ -48,9 +48,9 @@ export function unhealed(
 /** What stands on what a node serves that is not as signed. */
 export interface AffectedLayer {
   readonly place: PoisonReason;
-  /** 0 lowest; -1: no layer of an image. */
+  /** 0 lowest; of an image's configuration that of its last layer; -1: no layer of an image. */
   readonly layerIndex: number;
-  /** Empty: not known, or no layer. */
+  /** Of all the layers up to that one; empty: not known, or no layer. */
   readonly chainId: string;
   readonly open: boolean;
   readonly driftIds: readonly string[];
@@ -71,16 +71,13 @@ export function affectedBy(
   images: readonly { readonly configDigest: string; readonly references: readonly string[] }[],
   chainsOf: (configDigest: string) => readonly string[],
 ): AffectedLayer[] {
-  const chainOf = ({ configDigest, layerIndex }: DriftRow): string => (layerIndex >= 0 ? (chainsOf(configDigest)[layerIndex] ?? "") : "");
-  const groups = Map.groupBy(
-    drifts,
-    (drift) => `${poisonOf(drift)} ${chainOf(drift) || (poisonOf(drift) === "image" ? drift.configDigest : drift.containerId)}`,
-  );
+  const chainOf = (drift: DriftRow): string => chainsOf(drift.configDigest)[levelOf(drift, chainsOf)] ?? "";
+  const groups = Map.groupBy(drifts, (drift) => `${poisonOf(drift)} ${poisonOf(drift) === "image" ? drift.configDigest : chainOf(drift) || drift.containerId}`);
   return [...groups.values()].flatMap((group): AffectedLayer[] => {
     const [first] = group;
     const place = first && poisonOf(first);
     if (!first || !place) return [];
-    const { layerIndex } = first;
+    const layerIndex = levelOf(first, chainsOf);
     const [chainId, own] = [chainOf(first), new Set(group.map(({ containerId }) => containerId))];
     const standsOn = (configDigest: string): boolean =>
       chainId !== "" ? chainsOf(configDigest)[layerIndex] === chainId : place === "image" && configDigest === first.configDigest;
@@ -95,6 +92,14 @@ export function affectedBy(
       },
     ];
   });
+}
+
+/** The layer that has to go for it: an image's configuration stands on all its layers. -1: none, or not known. */
+export function levelOf(
+  drift: Pick<DriftRow, "containerId" | "place" | "kind" | "layerIndex" | "configDigest">,
+  chainsOf: (configDigest: string) => readonly string[],
+): number {
+  return poisonOf(drift) === "image" ? chainsOf(drift.configDigest).length - 1 : drift.layerIndex;
 }
 
 function distinct(names: readonly string[]): string[] {

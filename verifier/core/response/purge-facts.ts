@@ -32,7 +32,9 @@ export async function factsForPurge(
   const [images, workloads] = [await store.readImages(), await allWorkloads(store, { verdicts: [], nodeId })];
   const purge = purgeOf(found, workloads, images, await layerChains(new Set([...images, ...workloads].map(({ configDigest }) => configDigest))));
   if (!purge) return "more images stand on that layer than one purge may name: take it off by hand";
-  return { purge, drift: await store.readDrift(found.driftIds[0] ?? ""), workloads };
+  const drift = await store.readDrift(found.driftIds[0] ?? "");
+  const ofImage = found.place === "image" && drift ? { configDigest: drift.configDigest } : {};
+  return { purge: { ...purge, ...ofImage }, drift, workloads };
 }
 
 /**

@@ -7,7 +7,7 @@ import { selects } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import { isFrozen } from "./decide.ts";
 import { nodeRuleFor } from "./decide-node.ts";
-import type { AffectedLayer } from "./poison.ts";
+import { type AffectedLayer, levelOf } from "./poison.ts";
 import { actionId, reported } from "./steps.ts";
 
 /** Why a purge failed that was carried out: the layer is there as before. A code of docs/response.md. */
@@ -25,10 +25,10 @@ type Of = Pick<WorkloadRow, "configDigest">;
 
 /** @param layer a chain id, or the index of the one affected layer that has it @returns in words why none is meant */
 export function affectedLayer(affected: readonly AffectedLayer[], layer: string): AffectedLayer | string {
-  const layers = affected.filter(({ place, chainId }) => place === "layer" && chainId !== "");
+  const layers = affected.filter(({ place, chainId }) => (place === "layer" || place === "image") && chainId !== "");
   const found = layers.filter(({ chainId, layerIndex }) => chainId === layer || String(layerIndex) === layer);
-  const [first] = found;
-  if (first && found.length === 1) return first;
+  const first = found.find(({ place }) => place === "layer") ?? found[0];
+  if (first && found.every(({ chainId }) => chainId === first.chainId)) return first;
   return first ? `${found.length} layers of index ${layer} are affected: name its chain id` : "no layer of that index or chain id is affected there";
 }
 
@@ -127,26 +127,28 @@ export function endOfPurge(
   const { purgedAtMs } = purge;
   const again = poison.find(
     (each) =>
-      each.place === "layer" &&
+      (each.place === "layer" || each.place === "image") &&
       each.committedAtMs >= purgedAtMs &&
-      each.layerIndex === purge.layerIndex &&
+      levelOf(each, chainsOf) === purge.layerIndex &&
       isOn(purge, each, chainsOf) &&
       !purge.containerIds.includes(each.containerId),
   );
-  if (again) return { state: ActionState.FAILED, reason: CONTAINMENT_FAILED, detail: `containment failed: the layer is altered again (${again.id})` };
+  const what = again?.place === "image" ? "the image's configuration" : "the layer";
+  if (again) return { state: ActionState.FAILED, reason: CONTAINMENT_FAILED, detail: `containment failed: ${what} is altered again (${again.id})` };
   if (isMeasuredEqual(purge, purgedAtMs, workloads, chainsOf)) return { state: ActionState.DONE, reason: "", detail: "" };
   if (nowMs - purgedAtMs < MEASURING_MS) return undefined;
   return { state: ActionState.DONE, reason: "not-measured", detail: "nothing was started on that layer within a day: the node stays marked" };
 }
 
-/** Whether a container on that layer has been judged since, all content as signed. */
+/** Whether a container on that layer, or of the image whose configuration it is about, has been judged since, all content as signed. */
 export function isMeasuredEqual(
   purge: PurgeRow,
   sinceMs: number,
   workloads: readonly Pick<WorkloadRow, "configDigest" | "appraised" | "appraisedAtMs">[],
   chainsOf: Chains,
 ): boolean {
-  return workloads.some((each) => each.appraised.content === Verdict.AFFIRMING && each.appraisedAtMs > sinceMs && isOn(purge, each, chainsOf));
+  const isMeant = (each: Of): boolean => isOn(purge, each, chainsOf) && (purge.configDigest ?? each.configDigest) === each.configDigest;
+  return workloads.some((each) => each.appraised.content === Verdict.AFFIRMING && each.appraisedAtMs > sinceMs && isMeant(each));
 }
 
 function isOn({ chainId, layerIndex }: PurgeRow, { configDigest }: Of, chainsOf: Chains): boolean {

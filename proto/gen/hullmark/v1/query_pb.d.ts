@@ -940,7 +940,7 @@ export declare type AffectedLayer = Message<"hullmark.v1.AffectedLayer"> & {
   place: string;
 
   /**
-   * 0 lowest; -1: no layer of an image.
+   * 0 lowest; of an image's configuration that of its last layer; -1: no layer of an image.
    *
    * @generated from field: int32 layer_index = 2;
    */

@@ -1065,7 +1065,7 @@ export declare type PurgeLayerRequest = Message<"hullmark.v1.PurgeLayerRequest">
   node: string;
 
   /**
-   * A chain id, or the layer's index (0 lowest) where one layer of that index is affected.
+   * A chain id, or the layer's index (0 lowest) where one layer of that index is affected; of an image's configuration that of its last layer.
    *
    * @generated from field: string layer = 2;
    */
