@@ -23,12 +23,12 @@ export function budgetOf(policy: MeasurementPolicy | undefined): TreeOptions["bu
   };
 }
 
-/** Classes whose conditions all hold for the container. */
+/** Classes whose conditions all hold for the container, under every name that its image may have been asked for by: what is measured beyond them the verifier leaves out itself. */
 export function excludedFor(policy: MeasurementPolicy | undefined, facts: ContainerFacts): ExcludedClass[] {
   return (policy?.mutableClasses ?? [])
     .filter(
       ({ imageGlob, containerGlob, workloadGlob, labels }) =>
-        matches(imageGlob, facts.imageReference) &&
+        [facts.imageReference, ...(facts.otherImageNames ?? [])].every((name) => matches(imageGlob, name)) &&
         matches(containerGlob, facts.name) &&
         matches(workloadGlob, facts.workload) &&
         Object.entries(labels).every(([name, glob]) => Object.hasOwn(facts.labels, name) && compileGlob(glob)(Buffer.from(facts.labels[name] ?? ""))),

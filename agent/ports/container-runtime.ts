@@ -64,6 +64,8 @@ export interface ContainerFacts {
   readonly rootPath: string | undefined;
   readonly workload: string;
   readonly imageReference: string;
+  /** Where the runtime does not say by which of its names the image was asked for: the rest of them. */
+  readonly otherImageNames?: readonly string[];
   readonly imageId: string;
   readonly repoDigests: readonly string[];
   /** Config blob in the content store; undefined where the engine keeps none that can be read. */

@@ -1,10 +1,12 @@
 /** What the CRI adapter concludes from names, labels and paths; each vector is as Kubernetes' own code makes it. */
 import { create } from "@bufbuild/protobuf";
-import { ContainerSchema, ContainerStatusSchema, PodSandboxStatusSchema } from "@hullmark/proto/cri";
+import { ContainerSchema, ContainerStatusSchema, ImageSchema, PodSandboxStatusSchema } from "@hullmark/proto/cri";
+import { MeasurementPolicySchema } from "@hullmark/proto/v1/attestation";
 import { describe, expect, test } from "vitest";
 import { containerFacts } from "../../agent/adapters/cri/container-facts.ts";
 import { bindKind, SUBPATH } from "../../agent/adapters/cri/mount-kind.ts";
 import { podFacts } from "../../agent/adapters/cri/pod.ts";
+import { excludedFor } from "../../agent/core/measurement-policy.ts";
 
 const UID = "0b0a4b4e-3f5d-4ff0-8a5e-3f2f0e7f2a11";
 const SANDBOX = "a".repeat(64);
@@ -59,6 +61,32 @@ test("a pod's workload is its owner in its namespace, whatever its labels say: p
     nodeHosts: "",
   });
   expect(facts.workload).toBe("shop/shell");
+});
+
+test("an image is told by the name that was asked for; of one whose runtime does not say, by the first, with all others", () => {
+  const image = create(ImageSchema, {
+    id: `sha256:${"1".repeat(64)}`,
+    repoTags: ["registry.example/acme/one:1", "registry.example/acme/two:1"],
+    repoDigests: [1, 2].flatMap((digit) => ["one", "three"].map((name) => `registry.example/acme/${name}@sha256:${`${digit}`.repeat(64)}`)),
+  });
+  const named = (userSpecifiedImage: string) =>
+    containerFacts({
+      listed: create(ContainerSchema, { id: CONTAINER }),
+      status: create(ContainerStatusSchema, { id: CONTAINER, image: { image: "registry.example/acme/one:1", userSpecifiedImage } }),
+      info: { pid: 1 },
+      ...{ sandbox: undefined, sandboxInfo: undefined, image, pod: undefined, configBlobPath: undefined, mountTypes: new Map(), nodeHosts: "" },
+    });
+  expect(named("registry.example/acme/two:1")).toMatchObject({ imageReference: "registry.example/acme/two:1" });
+  expect(named("registry.example/acme/two:1").otherImageNames).toBeUndefined();
+  expect(named("")).toMatchObject({
+    imageReference: "registry.example/acme/one:1",
+    otherImageNames: ["registry.example/acme/two:1", ...image.repoDigests.filter((name) => name.includes("three"))],
+  });
+  const classes = {
+    mutableClasses: [{ imageGlob: "**/acme/one:*", containerGlob: "", workloadGlob: "", labels: {}, paths: ["/data/**"], executables: false }],
+  };
+  const policy = create(MeasurementPolicySchema, classes);
+  expect([excludedFor(policy, { ...named(""), otherImageNames: [] }), excludedFor(policy, named(""))].map(({ length }) => length)).toEqual([1, 0]);
 });
 
 test("a mount has the path that the kubelet asked for beside where links led to, and a container the groups that were asked for", () => {

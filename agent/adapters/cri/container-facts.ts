@@ -42,7 +42,7 @@ export function containerFacts(told: Told): ContainerFacts {
     rootPath: spec.root?.path ?? undefined,
     // Not from a label: whoever makes a pod chooses its labels, and policy gives the workloads of one namespace what others must not have.
     workload: pod ? `${pod.namespace}/${pod.ownerName}` : (status.metadata?.name ?? ""),
-    imageReference: imageReference(told),
+    ...imageNames(told),
     imageId: image?.id ?? listed.imageId,
     repoDigests: image?.repoDigests ?? [],
     configBlobPath: told.configBlobPath,
@@ -74,12 +74,17 @@ export function containerFacts(told: Told): ContainerFacts {
   };
 }
 
-/** As the pod's specification has it: the kubelet itself asks for the image by its id. */
-function imageReference({ status, info, image, sandboxInfo }: Told): string {
+/** As the pod's specification has it: the kubelet itself asks for the image by its id. containerd 1 keeps no more than that, and tells the first of the image's names. */
+function imageNames({ status, info, image, sandboxInfo }: Told): Pick<ContainerFacts, "imageReference" | "otherImageNames"> {
   const asked = [status.image?.userSpecifiedImage, info.config?.image?.user_specified_image, sandboxInfo && !info.config ? sandboxInfo.image : undefined];
-  const named = asked.find((name) => name) ?? status.image?.image ?? "";
-  if (named !== "" && !named.startsWith("sha256:")) return named;
-  return image?.repoTags[0] ?? image?.repoDigests[0] ?? named;
+  const known = asked.find((name) => name);
+  const named = known ?? status.image?.image ?? "";
+  const { repoTags = [], repoDigests = [] } = image ?? {};
+  const imageReference = named !== "" && !named.startsWith("sha256:") ? named : (repoTags[0] ?? repoDigests[0] ?? named);
+  if (known && imageReference === known) return { imageReference };
+  const tagged = new Set(repoTags.map((name) => name.slice(0, name.lastIndexOf(":"))));
+  const names = [...repoTags, ...repoDigests.filter((name) => !tagged.has(name.slice(0, name.indexOf("@"))))];
+  return { imageReference, otherImageNames: names.filter((name) => name !== imageReference) };
 }
 
 type SecurityContext = NonNullable<NonNullable<ContainerInfo["config"]>["linux"]>["security_context"];

@@ -14,7 +14,7 @@ import { claimRow, claimRows, vectorRow } from "../fleet/claims.ts";
 import type { DriftSubject } from "../fleet/drift-rows.ts";
 import { effectiveResult } from "../fleet/effective.ts";
 import type { Images, ImageView, LoadedImage } from "../images/types.ts";
-import type { PodStanding } from "../pods/index.ts";
+import { asSpecified, type PodStanding } from "../pods/index.ts";
 import { containerRules } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import type { Comparisons, LayerActors, TreeName } from "./comparisons.ts";
@@ -65,8 +65,9 @@ function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string,
 }
 
 /** @param startedMs when this container's appraisal began; it is its time in the row @param memo of its appraisal before, see appraiseContainer */
-export function appraise(state: ContainerState, context: AppraisalContext, startedMs: number, memo?: AppraisalMemo): AppraisedContainer {
-  const { identity } = state;
+export function appraise(told: ContainerState, context: AppraisalContext, startedMs: number, memo?: AppraisalMemo): AppraisedContainer {
+  const identity = asSpecified(told.identity, context.podStanding);
+  const state = identity === told.identity ? told : { ...told, identity };
   const view = context.images.view({
     ...identity,
     containerName: identity.name,
