@@ -107,7 +107,9 @@ async function startHostActuator({ bed, stack }: ContainerHost) {
   const own = { stateDirectory: join(directory, "state"), credentialDirectory, verifier: { address } };
   writeFileSync(config, stringify({ ...own, docker: { socket: bed.engine?.socketPath }, limits: { hourlyPercent: 100, pauseSeconds: 60 } }));
   const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-  return await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  // What is found before it listens waits for it.
+  const ready = async (): Promise<boolean> => (await stack.json<{ actuators: number }>("status")).actuators > 0;
+  return await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready });
 }
 
 /** @param crowd pods that the cluster has besides, and does not run. One Deployment of one pod a victim: a watch of pods says when one is to end, and when the next is ready. */

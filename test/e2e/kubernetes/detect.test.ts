@@ -31,6 +31,7 @@ import { hardened, privileges } from "./privileges.ts";
 import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
 import { rotatedSecret } from "./rotated-secret.ts";
 import { SILENT, silentAgents } from "./silent-agents.ts";
+import { TWO_WORDS, twoNodes } from "./two-nodes.ts";
 import { untrustedKinds } from "./untrusted-kinds.ts";
 import { everyKind, pod, podSpec } from "./workloads.ts";
 
@@ -140,12 +141,12 @@ spec:
   response:
     pause: 1m
     hourlyPercent: 100
-    rules:${ALARMING}${CLIMBING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}${SILENT}`;
+    rules:${ALARMING}${CLIMBING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}${SILENT}${TWO_WORDS}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
   await pager.start();
-  [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 1 } }), loadPrograms()]);
+  [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 2 } }), loadPrograms()]);
   if (!bed.kubernetes) throw new Error("no cluster");
   cluster = bed.kubernetes;
   key = await cosignKeyPair("v2", home, "release");
@@ -324,6 +325,11 @@ describe("acting", () => {
     ));
   describe("rollbacks", () =>
     rollbacks(
+      () => ({ ...of(), sign, retiring }),
+      () => acting,
+    ));
+  describe("two nodes", () =>
+    twoNodes(
       () => ({ ...of(), sign, retiring }),
       () => acting,
     ));

@@ -73,9 +73,9 @@ export class RuntimeSocket implements Disposable {
     this.#client.close();
   }
 
-  /** On its node's network. @param cgroup see {@link sandboxOf} @returns its id */
-  runSandbox(pod: { readonly name: string; readonly uid: string }, cgroup?: string): Promise<string> {
-    return this.#named("RunPodSandbox", message([[1, sandboxOf(pod, cgroup)]]));
+  /** On its node's network. As {@link sandboxOf}. @returns its id */
+  runSandbox(...pod: Parameters<typeof sandboxOf>): Promise<string> {
+    return this.#named("RunPodSandbox", message([[1, sandboxOf(...pod)]]));
   }
 
   /** From its registry. */
@@ -121,8 +121,8 @@ export function podLabels({ name, uid }: { readonly name: string; readonly uid: 
   return { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid };
 }
 
-/** PodSandboxConfig, of a pod in namespace `default`. @param cgroup its parent, absolute; default the runtime's own */
-export function sandboxOf(pod: { readonly name: string; readonly uid: string }, cgroup?: string): Uint8Array {
+/** PodSandboxConfig, of a pod in namespace `default`. @param cgroup its parent, absolute; default the runtime's own @param labels of the pod's own */
+export function sandboxOf(pod: { readonly name: string; readonly uid: string }, cgroup?: string, labels: Readonly<Record<string, string>> = {}): Uint8Array {
   const writer = new BinaryWriter();
   // NamespaceOption.network: NODE.
   const options = writer.tag(1, VARINT).int32(2).finish();
@@ -133,7 +133,7 @@ export function sandboxOf(pod: { readonly name: string; readonly uid: string }, 
   ]);
   return message([
     [1, metadata],
-    ...entries(6, podLabels(pod)),
+    ...entries(6, { ...podLabels(pod), ...labels }),
     [8, message([...(cgroup === undefined ? [] : [[1, cgroup] as const]), [2, message([[1, options]])]])],
   ]);
 }
