@@ -62,7 +62,7 @@ export const WITHIN_MS = 240_000;
 /** Label and taint of a node that is marked. */
 export const UNTRUSTED = "hullmark.dev/untrusted";
 /** Pods that nothing is done to. */
-const ROOM = 28;
+const ROOM = 40;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
 export function rights(): readonly object[] {
@@ -135,7 +135,7 @@ export class Acting {
         ...{ stateDirectory: join(this.#home, "state"), credentialDirectory, verifier: { address } },
         ...{
           kubernetes: { namespace: "hullmark", halt: true, ...this.access, ...this.#kubernetes },
-          nodes: { allow: ["node-*"] },
+          nodes: { allow: ["node-*"], hourly: 3 },
           limits: { pauseSeconds: 5, hourlyPercent },
         },
       }),

@@ -146,7 +146,7 @@ spec:
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
   await pager.start();
-  [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 2 } }), loadPrograms()]);
+  [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 4 } }), loadPrograms()]);
   if (!bed.kubernetes) throw new Error("no cluster");
   cluster = bed.kubernetes;
   key = await cosignKeyPair("v2", home, "release");
@@ -313,13 +313,14 @@ describe("acting", () => {
       () => acting,
     ));
   describe("isolations", () => isolations(of, () => acting));
-  describe("the ladder", () =>
-    ladder(
+  describe("a poisoned layer", () =>
+    poisonedLayer(
       () => ({ ...of(), sign, retiring }),
       () => acting,
     ));
-  describe("a poisoned layer", () =>
-    poisonedLayer(
+  // After it: each marks the node.
+  describe("the ladder", () =>
+    ladder(
       () => ({ ...of(), sign, retiring }),
       () => acting,
     ));

@@ -182,7 +182,14 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
       );
       const lifted = await eventually("the marks are lifted", node, (now) => now.spec.unschedulable !== true && taints(now).length === 0, WITHIN_MS);
       const [lift = ""] = await acting.toldWithEntry(cluster.nodeName, "NodeTrusted");
-      expect(await actionOf(lift)).toMatchObject({ kind: "lift-node", state: "done" });
+      // The Events come before its actuator tells.
+      const settled = await eventually(
+        "the lift is done",
+        () => actionOf(lift),
+        ({ state }) => state === "done",
+        WITHIN_MS,
+      );
+      expect(settled).toMatchObject({ kind: "lift node" });
       expect(JSON.stringify([lifted.metadata.labels, lifted.metadata.annotations])).not.toContain("hullmark.dev/untrusted");
       expect((await status()).filter(({ code }) => code === "containment-failed")).toEqual([]);
       await acting.clean("poisoned-web", 1);
