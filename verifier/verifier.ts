@@ -514,6 +514,7 @@ async function start(
       contradicted: history.contradicted,
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
+    response: { actuators: response.listening, held: response.held() },
     baselinesToReview: baselines.toReview.length,
     connections: server.connections(),
     drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),

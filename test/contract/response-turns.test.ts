@@ -42,6 +42,8 @@ let failing: number;
 /** Of the next that issue something, how many are stored although they fail. */
 let lost: number;
 let reloads: number;
+/** The actuator goes away. */
+let away: () => void;
 /** Who was revoked, and when. */
 let revoked: Map<string, number>;
 
@@ -128,7 +130,7 @@ async function open(samePerson = (a: string, b: string) => a === b): Promise<Res
     },
     ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), onProblem: () => {}, passing: () => {} },
   });
-  engine.connect(`node ${NODE}`, { push: (row) => issued.push(row), end: () => {} });
+  away = engine.connect(`node ${NODE}`, { push: (row) => issued.push(row), end: () => {} });
   return engine;
 }
 
@@ -313,6 +315,24 @@ describe("what people were asked for, under a policy that says otherwise now", (
     const { name, approvals, owners } = { ...rule, ...now };
     expect(asked).toMatchObject({ rule: name, approvalsNeeded: approvals, owners, approvals: [] });
     expect(issued).toEqual([]);
+    await engine.stop();
+  });
+
+  test("what holds is told: a freeze with its end, and an actuator that is away", async () => {
+    policy = under({ approvals: 0 });
+    await drifted(undefined, 1);
+    const engine = await open();
+    expect(engine.claims).toEqual([]);
+    const until = new Date(Math.ceil(Date.now() / 1000) * 1000 + 3_600_000);
+    const frozen = { reason: "sale", from: "2020-01-01T00:00:00Z", until: until.toISOString() };
+    policy = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [rule], freezes: [frozen] } });
+    expect(engine.claims).toMatchObject([{ code: "actions-frozen", detail: `until ${until.toISOString().replace(".000", "")}: sale` }]);
+    policy = under({ approvals: 0 });
+    away();
+    await engine.reconsider();
+    await expect
+      .poll(() => engine.claims, { timeout: 30_000 })
+      .toMatchObject([{ code: "no-actuator", detail: "1 action waits for an actuator that does not listen: hullmark action ls" }]);
     await engine.stop();
   });
 

@@ -2,12 +2,14 @@
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { encodeRecord } from "@hullmark/proto/codec";
+import { ActionState } from "@hullmark/proto/v1/response";
 import { countLookups, countRequests, prometheusMeter } from "@hullmark/verifier/adapters/prometheus/index";
 import { Health } from "@hullmark/verifier/core/fleet/health";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import { reachListeners } from "@hullmark/verifier/listeners";
 import { type Registry as ImageRegistry, RegistryError } from "@hullmark/verifier/ports/registry";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { action } from "../contract/store-fixtures.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -58,6 +60,19 @@ describe("series", () => {
     expect(scrape.value("hullmark_drifts_opened_total", { kind: "other", severity: "info" })).toBe(3);
     // The change is later than its commit: the clocks differ.
     expect(scrape.value("hullmark_drift_detection_seconds_sum")).toBe(0);
+  });
+
+  test("an action is counted once in each state that it comes to", async () => {
+    const meter = prometheusMeter("0.0.0", {});
+    const row = action(1, { state: ActionState.ISSUED });
+    const commits = [
+      { row, before: undefined },
+      { row: { ...row, reason: "terminating" }, before: ActionState.ISSUED },
+      { row: { ...row, state: ActionState.DONE }, before: ActionState.ISSUED },
+    ];
+    for (const each of commits) meter.committed({ actions: [each] });
+    const counted = Scrape.of(await meter.registry.metrics());
+    for (const state of ["issued", "done"]) expect(counted.value("hullmark_actions_total", { kind: "recreate", state })).toBe(1);
   });
 
   test("registries are counted by how they answer", async () => {

@@ -1,8 +1,11 @@
 /** {@link Meter} over prom-client, and everything that is read at the moment of a scrape. */
 import { performance } from "node:perf_hooks";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Census } from "../../core/fleet/census.ts";
 import type { Readiness } from "../../core/fleet/health.ts";
+import { wireName } from "../../core/fleet/log-facts.ts";
+import { HELD, type Held } from "../../core/response/decide.ts";
 import { FINDING_SEVERITIES, type FindingSeverity } from "../../core/vulnerabilities/types.ts";
 import type { Meter } from "../../ports/meter.ts";
 import { IMAGE_STATES, kindLabel, quoteReasonLabel, SIGNATURES, severityLabel, VERDICTS } from "./labels.ts";
@@ -25,6 +28,7 @@ export interface Present {
     readonly contradicted: boolean;
   };
   readonly policy: { readonly loaded: boolean; readonly problems: number };
+  readonly response: { readonly actuators: number; readonly held: Readonly<Partial<Record<Held, number>>> };
   readonly baselinesToReview: number;
   readonly connections: Readonly<Record<string, number>>;
   readonly drills: readonly { readonly drill: string; readonly alarming: boolean; readonly lastPassedMs: number | undefined }[];
@@ -70,7 +74,10 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
         series.appraisal.observe((performance.now() - startedMs) / 1000);
       }
     },
-    committed({ drifts = [] }) {
+    committed({ drifts = [], actions = [] }) {
+      // What an action waits for, or who approved it, is no other state.
+      for (const { row, before } of actions)
+        if (row.state !== before) series.actions.inc({ kind: wireName(ActionKind, row.kind), state: wireName(ActionState, row.state) });
       for (const { number, severity, kind, changedAtMs, committedAtMs } of drifts) {
         // Numbers are given, and first committed, in order: a lower one is an update.
         if (number <= newestDrift) continue;
@@ -105,6 +112,7 @@ function show(
     spooled,
     log,
     policy,
+    response,
     baselinesToReview,
     connections,
     drills,
@@ -126,6 +134,8 @@ function show(
   series.logContradicted.set(log.contradicted ? 1 : 0);
   series.policyLoaded.set(policy.loaded ? 1 : 0);
   series.policyProblems.set(policy.problems);
+  series.actuators.set(response.actuators);
+  for (const why of HELD) series.actionsHeld.set({ why }, response.held[why] ?? 0);
   series.baselinesToReview.set(baselinesToReview);
   for (const [listener, count] of Object.entries(connections)) series.connections.set({ listener }, count);
   for (const { drill, alarming, lastPassedMs } of drills) {

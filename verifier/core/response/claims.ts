@@ -26,10 +26,14 @@ export interface ResponseStanding {
 export function responseClaims(standing: ResponseStanding): ClaimRow[] {
   const { waiting, held, rows, uncontained, notWell, pause, freezes } = standing;
   const same = held["same-image"] ?? 0;
+  const away = held["no-actuator"] ?? 0;
   const riskier = held["higher-risk"] ?? 0;
   const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === BUDGET).length;
   return [
     ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} until the breaker allows more actions: hullmark action ls`)]),
+    ...(away > 0
+      ? [claimRow("no-actuator", `${counted(away, "action")} ${away === 1 ? "waits" : "wait"} for an actuator that does not listen: hullmark action ls`)]
+      : []),
     ...(budget > 0 ? [claimRow("budget", `${counted(budget, "pod")} cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
     ...(same > 0
       ? [
