@@ -22,6 +22,8 @@ export interface ActuatorServices {
   readonly told: (what: string, facts: Readonly<Record<string, string>>) => void;
 }
 
+/** A clock that was put right by less says nothing. */
+const AHEAD_MS = 60_000;
 const NOTHING = { name: "", restartPolicy: { name: "", maximumRetryCount: 0 } };
 /** Whoever is meant answers. */
 const NOT_OURS: ReadonlySet<IntentRefusal> = new Set(["other-node", "other-cluster", "other-region"]);
@@ -46,7 +48,7 @@ export class Actuator {
       if (check.ok) return await this.#take(check.intent);
       told("intent refused", { intentId: id ?? "", reason: check.reason });
       if (id === undefined || NOT_OURS.has(check.reason)) return;
-      await this.#services.report(id, refused(check.reason));
+      await this.#services.report(id, refused(check.reason, check.reason === "expired" ? this.#whereClockWas() : ""));
     });
   }
 
@@ -70,6 +72,13 @@ export class Actuator {
   /** The clock, and never before what was acted at: a clock that is set back brings no intent to life again. */
   #nowMs(): number {
     return this.#services.ledger.all().reduce((latest, { receivedAtMs }) => Math.max(latest, receivedAtMs), this.#services.nowMs());
+  }
+
+  /** Why what has not ended by the clock has ended here; empty: it has. */
+  #whereClockWas(): string {
+    const latestMs = this.#nowMs();
+    if (latestMs - this.#services.nowMs() < AHEAD_MS) return "";
+    return `the clock here was ahead: by it something was done at ${new Date(latestMs).toISOString()}, and nothing is taken that ends before`;
   }
 
   /** undefined: of nodes, and this actuator marks none, or of layers, and it takes none away. */

@@ -59,6 +59,18 @@ test("an engine on containerd's store calls the image by its manifest: that is w
   expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "other-image" }, { outcome: Outcome.DONE }]);
 });
 
+test("a clock that was ahead brings nothing to life again, and why is told", async () => {
+  const [web, shop] = [engine.add("web"), engine.add("shop")];
+  const startMs = played.nowMs;
+  played.nowMs = startMs + 86_400_000;
+  await actuator().offer(intent(web.id));
+  played.nowMs = startMs;
+  await actuator().offer(intent(shop.id));
+  expect(engine.containers.get(shop.id)).toEqual(shop);
+  const detail = "the clock here was ahead: by it something was done at 2023-11-15T22:13:20.000Z, and nothing is taken that ends before";
+  expect(reports).toMatchObject([{ outcome: Outcome.DONE }, { outcome: Outcome.REFUSED, reason: "expired", detail }]);
+});
+
 describe("isolation", () => {
   const isolating = { kind: ActionKind.ISOLATE };
   const releasing = { kind: ActionKind.RELEASE, actionId: "A-7K2R" };
