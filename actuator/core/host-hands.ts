@@ -30,12 +30,14 @@ export class HostHands implements Hands {
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { engine, captures, limits } = this.#services;
-    const container = await engine.find(intent.containerId);
+    const [container, running, targetThere] = await Promise.all([
+      engine.find(intent.containerId),
+      engine.countRunning(),
+      intent.target !== undefined && engine.hasImage(intent.target.imageId),
+    ]);
     // Each other container is asked for: one that the engine gives no answer about is to keep none from being stopped.
     const sharers = container && !APART.has(intent.kind) ? await engine.sharers(container) : [];
-    const targetThere = intent.target !== undefined && (await engine.hasImage(intent.target.imageId));
     const isolation = standingIsolations(ledger).get(intent.containerId);
-    const running = await engine.countRunning();
     const refusal = refuseTarget(
       intent,
       { ...{ container, sharers, targetThere, captures: captures !== undefined }, isolated: isolation !== undefined, running, ledger, nowMs },
