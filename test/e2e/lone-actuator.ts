@@ -86,7 +86,7 @@ export class LoneActuator {
     const config = join(this.home, `${name}.yaml`);
     const verifier = { address: `localhost:${this.#port}` };
     writeFileSync(config, stringify({ stateDirectory: join(this.home, name), credentialDirectory: join(this.home, "credentials"), verifier, ...settings }));
-    this.#process.start([process.execPath, join(REPOSITORY, "actuator/main.ts"), "--config", config], this.#environment, failpoint);
+    this.#process.start([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config], this.#environment, failpoint);
   }
 
   /** As {@link LoneProcess.ended}. */
