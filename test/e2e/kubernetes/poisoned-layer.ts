@@ -1,5 +1,6 @@
 /** A layer that is altered on the node's disk: the Node is cordoned and tainted by the API server as it is, what stands on it is evicted, and it is lifted once that layer, taken off by hand, is measured equal; where it comes back altered, containment has failed. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { run } from "../../../deploy/testbed/run.ts";
 import { file, tar } from "../../fakes/tar-writer.ts";
@@ -108,9 +109,12 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
     const layerIndex = image.diffIds.length - 1;
     const layer = await victim.layerDirectory(layerIndex);
     const before = readFileSync(stack.policyPath, "utf8");
+    // Other tests have it marked, too.
+    const beginMs = Date.now();
     writeFileSync(stack.policyPath, `${before.trimEnd()}${MARKING}`);
     try {
-      await victim.onHost("sh", "-c", `echo evil >> ${layer}/srv/start`);
+      // By a verifier that is killed at each step of it.
+      await acting.killedAt(RESPONSE_FAILPOINTS, () => victim.onHost("sh", "-c", `echo evil >> ${layer}/srv/start`));
       const marked = await eventually("the Node is marked", node, (now) => now.spec.unschedulable === true, WITHIN_MS);
       const action = marked.metadata.labels[UNTRUSTED];
       expect(action).toMatch(/^A-/);
@@ -173,7 +177,8 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
       await takeOff(returned);
       const once = await purged();
       expect(await actionOf(once)).toMatchObject({ state: "issued", reason: "measuring" });
-      await acting.apply(pod("poisoned-probe", image.tagged, onNode()));
+      // What ends the purge, then each step of the lift, kills the verifier.
+      await acting.killedAt(["before-settle", "after-settle", ...RESPONSE_FAILPOINTS], () => acting.apply(pod("poisoned-probe", image.tagged, onNode())));
       await eventually(
         "it is measured equal",
         () => actionOf(once),
@@ -190,6 +195,9 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
         WITHIN_MS,
       );
       expect(settled).toMatchObject({ kind: "lift node" });
+      const { actions } = await stack.json<{ actions: ToldAction[] }>("action", "ls");
+      const ofNode = actions.filter(({ kind, createdAt }) => (kind === "mark node" || kind === "lift node") && Date.parse(createdAt) >= beginMs);
+      expect(ofNode.map(({ kind, state }) => `${kind} ${state}`).sort()).toEqual(["lift node done", "mark node done"]);
       expect(JSON.stringify([lifted.metadata.labels, lifted.metadata.annotations])).not.toContain("hullmark.dev/untrusted");
       expect((await status()).filter(({ code }) => code === "containment-failed")).toEqual([]);
       await acting.clean("poisoned-web", 1);

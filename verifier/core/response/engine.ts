@@ -392,14 +392,16 @@ export class ResponseEngine {
 
   /** What shows whether a layer that was purged is as signed now. */
   async #watchPurges(): Promise<void> {
-    const { nowMs } = this.#services;
+    const { nowMs, passing } = this.#services;
     const watched = [...this.#rows.all()].filter(({ state, purge }) => state === ActionState.ISSUED && purge?.purgedAtMs !== undefined);
     const still: ActionRow[] = [];
     for (const row of [...watched, ...uncontained(this.#rows.all())]) {
       const seen = await seenSincePurge(this.#services, row, nowMs());
       if (seen === "uncontained") still.push(row);
       else if (seen) {
+        passing("before-settle");
         const next = await this.#write({ ...row, ...seen, settledAtMs: nowMs() }, row.state);
+        passing("after-settle");
         if (seen.reason === CONTAINMENT_FAILED) still.push(next);
       }
     }
