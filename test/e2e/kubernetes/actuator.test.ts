@@ -23,7 +23,9 @@ import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { APPLICATIONS, application } from "./rollbacks.ts";
 import { podSpec } from "./workloads.ts";
 
-type Deed = "evict" | "isolate" | "rollback" | "halt" | "unsync" | "mark";
+type Deed = "evict" | "isolate" | "release" | "rollback" | "halt" | "unsync" | "mark" | "lift";
+/** What takes back what was done first. */
+const UNDOES = { release: "isolate", lift: "mark" } as const satisfies Partial<Record<Deed, Deed>>;
 
 /** Between what is begun and what is over. */
 const INNER = FAILPOINTS.workloads.slice(FAILPOINTS.workloads.indexOf("rolling-back"), FAILPOINTS.workloads.indexOf("settled"));
@@ -36,8 +38,14 @@ const KILLED = {
     ["halt", INNER],
     ["unsync", INNER],
   ],
-  nodes: [["mark", FAILPOINTS.nodes]],
-  fences: [["isolate", FAILPOINTS.fences]],
+  nodes: [
+    ["mark", FAILPOINTS.nodes],
+    ["lift", ["marking", "marked"]],
+  ],
+  fences: [
+    ["isolate", FAILPOINTS.fences],
+    ["release", ["labelled"]],
+  ],
   lease: [["evict", FAILPOINTS.lease]],
 } as const satisfies Record<
   Exclude<keyof typeof FAILPOINTS, "containers" | "captures" | "networks" | "layers">,
@@ -64,6 +72,7 @@ interface Killed {
 const CASES: readonly Case[] = Object.values(KILLED).flatMap((each) =>
   each.flatMap(([deed, points]) => points.map((failpoint) => ({ deed, failpoint, app: `${deed}-${failpoint}` }))),
 );
+const ofNode = ({ deed }: Pick<Case, "deed">): boolean => deed === "mark" || deed === "lift";
 const CLUSTER = "prod";
 const NAMESPACE = "hullmark";
 const WITHIN_MS = 240_000;
@@ -124,12 +133,12 @@ beforeAll(async () => {
   await kubectl("wait", "--for=condition=Established", "customresourcedefinition/applications.argoproj.io", "--timeout=60s");
   const unsynced = CASES.filter(({ deed }) => deed === "unsync").map(({ app }) => app);
   await apply(...unsynced.map(application));
-  const ofPods = CASES.filter(({ deed }) => deed !== "mark");
+  const ofPods = CASES.filter((each) => !ofNode(each));
   // Nodes that nothing runs on: no kubelet is there.
-  await apply(...CASES.filter(({ deed }) => deed === "mark").map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
+  await apply(...CASES.filter(ofNode).map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
   await apply(...ofPods.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
   for (const { app } of ofPods) await rolledOut(app);
-  const changed = ofPods.filter(({ deed }) => deed !== "evict" && deed !== "isolate").map(({ app }) => app);
+  const changed = ofPods.filter(({ deed }) => deed === "rollback" || deed === "halt" || deed === "unsync").map(({ app }) => app);
   for (const app of changed) await kubectl("set", "image", `deployment/${app}`, `web=${second.tagged}`);
   for (const app of [...changed, "prey", "bystander"]) await rolledOut(app);
 });
@@ -176,10 +185,15 @@ function markFor(app: string): IntentInit {
   return { cluster: CLUSTER, kind: ActionKind.MARK_NODE, node: { nodeId: "ffeeddccbbaa9988", name: app, marks: MARKS, reason: "layer" } };
 }
 
+function liftFor(app: string): IntentInit {
+  return { cluster: CLUSTER, kind: ActionKind.LIFT_NODE, node: { nodeId: "ffeeddccbbaa9988", name: app, marks: MARKS } };
+}
+
 async function intentFor(deed: Deed, app: string, pod: KubernetesPod | undefined): Promise<IntentInit> {
-  if (!pod) return markFor(app);
+  if (!pod) return deed === "lift" ? liftFor(app) : markFor(app);
   if (deed === "evict") return about(pod, ActionKind.EVICT);
   if (deed === "isolate") return about(pod, ActionKind.ISOLATE);
+  if (deed === "release") return about(pod, ActionKind.RELEASE);
   const [before, now] = await replicaSets(app);
   const podOwner = { kind: "ReplicaSet", name: now?.metadata.name ?? "", uid: now?.metadata.uid ?? "" };
   if (deed === "halt") return about(pod, ActionKind.HALT, { podOwner });
@@ -208,7 +222,7 @@ const settings = (more: object = {}, limits: object = {}): object => ({
   ...{
     kubernetes: { namespace: NAMESPACE, halt: true, networkPolicyEnforced: true, ...access, ...more },
     limits: { hourlyPercent: 100, ...limits },
-    nodes: { allow: ["mark-*"] },
+    nodes: { allow: ["mark-*", "lift-*"] },
   },
 });
 
@@ -235,6 +249,14 @@ async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod
     expect(await kubectl("get", "networkpolicies", "--output=jsonpath={.items[*].metadata.name}")).toBe("hullmark-isolated");
     return;
   }
+  if (deed === "release") {
+    // The label once put on, and once taken away.
+    expect(done("patch", "pods").filter((name) => name === before.metadata.name)).toHaveLength(2);
+    const { metadata } = await get<KubernetesPod>("pod", before.metadata.name);
+    expect(metadata.uid).toBe(before.metadata.uid);
+    expect(JSON.stringify(metadata)).not.toContain("hullmark.dev/");
+    return;
+  }
   expect({ evicted, patched }).toEqual({ evicted: [], patched: [app] });
   if (deed === "halt") {
     expect(now).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": `${id.toString("hex")}/1` } } });
@@ -253,7 +275,13 @@ describe("killed, and the API server with it, and started again", () => {
 
   const kill = async ({ deed, app, failpoint }: Case): Promise<void> => {
     const own = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
-    const before = deed === "mark" ? undefined : await podOf(app);
+    const before = ofNode({ deed }) ? undefined : await podOf(app);
+    if (deed === "release" || deed === "lift") {
+      const first = own.offer(await intentFor(UNDOES[deed], app, before));
+      own.start(app, settings());
+      expect(await own.settled(first, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
+      await own.ended("SIGTERM");
+    }
     const id = own.offer(await intentFor(deed, app, before));
     own.start(app, settings(), failpoint);
     const late = new AbortController();
@@ -280,7 +308,7 @@ describe("killed, and the API server with it, and started again", () => {
   });
 
   test.each(AT_ONCE)("$deed, at $failpoint: once, and told", { timeout: 600_000 }, async (each) => {
-    const { app } = each;
+    const { app, deed } = each;
     const { actuator: own, id, before, by } = killed.get(app) ?? {};
     if (!own || !id) throw new Error("not begun");
     // A place that is not passed would leave it running.
@@ -288,8 +316,9 @@ describe("killed, and the API server with it, and started again", () => {
     const { outcome, reason, detail } = await own.settled(id, WITHIN_MS);
     expect({ outcome, reason, detail }).toEqual({ outcome: Outcome.DONE, reason: "", detail: expect.anything() });
     if (before) await expectDone(each, id, before);
+    else if (deed === "lift") await expectLifted(app);
     else await expectMarked(app);
-    expect(own.taken(app)).toHaveLength(1);
+    expect(own.taken(app)).toHaveLength(deed in UNDOES ? 2 : 1);
     await own.ended("SIGTERM");
   });
 });
@@ -300,6 +329,14 @@ async function expectMarked(app: string): Promise<void> {
   expect(spec.unschedulable).toBe(true);
   expect(spec.taints.filter(({ key }) => key === "hullmark.dev/untrusted")).toHaveLength(1);
   expect(done("patch", "nodes").filter((name) => name === app)).toHaveLength(MARKS.length);
+}
+
+async function expectLifted(app: string): Promise<void> {
+  const { metadata, spec } = await get<{ metadata: object; spec: { unschedulable?: boolean } }>("node", app);
+  expect(JSON.stringify([metadata, spec])).not.toContain("hullmark.dev/");
+  expect(spec.unschedulable).toBeUndefined();
+  // Each put on once, and taken away once.
+  expect(done("patch", "nodes").filter((name) => name === app)).toHaveLength(2 * MARKS.length);
 }
 
 test.each(LEASED)(
