@@ -22,7 +22,18 @@ export interface Victim {
   onHost(...argv: string[]): Promise<string>;
   /** Directory of an image layer on the node, 0 lowest. */
   layerDirectory(index: number): Promise<string>;
+  /** Of the container's main process, as the host numbers it. */
+  pid(): Promise<number>;
 }
+
+const entering = async (victim: Victim, namespaces: readonly string[], script: string): Promise<string> =>
+  victim.onHost("nsenter", "--target", `${await victim.pid()}`, ...namespaces, "/bin/sh", "-c", script);
+
+/** Runs a script of the container's shell as the host's root, in the container's mounts alone: nothing of its confinement holds. */
+export const inMounts = (victim: Victim, script: string): Promise<string> => entering(victim, ["--mount"], script);
+
+/** As {@link inMounts}, and what it leaves running ends with the container. */
+const inProcesses = (victim: Victim, script: string): Promise<string> => entering(victim, ["--mount", "--pid"], script);
 
 /** A container of a Docker Engine. */
 export class DockerVictim implements Victim {
@@ -62,20 +73,12 @@ export class DockerVictim implements Victim {
     return stdout.trim();
   }
 
-  /** Runs a script of the container's shell as the host's root, in the container's mounts alone: nothing of its confinement holds. */
-  async inMounts(script: string): Promise<string> {
-    const pid = await this.docker("inspect", "-f", "{{.State.Pid}}", this.container);
-    return this.onHost("nsenter", "--target", pid, "--mount", "/bin/sh", "-c", script);
-  }
-
-  /** As {@link inMounts}, and what it leaves running ends with the container. */
-  async entering(script: string): Promise<string> {
-    const pid = await this.docker("inspect", "-f", "{{.State.Pid}}", this.container);
-    return this.onHost("nsenter", "--target", pid, "--mount", "--pid", "/bin/sh", "-c", script);
+  async pid(): Promise<number> {
+    return Number(await this.docker("inspect", "-f", "{{.State.Pid}}", this.container));
   }
 
   async layerDirectory(index: number): Promise<string> {
-    const { lower } = await overlayDirectories(Number(await this.docker("inspect", "-f", "{{.State.Pid}}", this.container)));
+    const { lower } = await overlayDirectories(await this.pid());
     const directory = lower[index];
     if (!directory) throw new Error(`${this.container} has no layer ${index}`);
     return directory;
@@ -298,7 +301,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** What root on the host does to a container of Docker. */
+/** What root on the host does to a container, and what it lets one do. */
 export const HOST_SCENARIOS: readonly Scenario[] = [
   {
     name: "paths of the kernel's that are not hidden",
@@ -321,7 +324,7 @@ export const HOST_SCENARIOS: readonly Scenario[] = [
   {
     name: "a mount from the host into a running container, a volume taken away, and what hides a path of the kernel's",
     runOptions: ["--volume", "/data"],
-    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && umount -n /data /sys/firmware"),
+    attack: (v) => inMounts(v, "mount -t tmpfs none /srv && umount -n /data /sys/firmware"),
     expected: [
       { path: "", kinds: ["privileged"], place: "configuration" },
       { path: "/data", kinds: ["mount"], place: "mount" },
@@ -332,19 +335,19 @@ export const HOST_SCENARIOS: readonly Scenario[] = [
   {
     name: "a read-only root mounted for writing",
     runOptions: ["--read-only"],
-    attack: (v: DockerVictim) => v.inMounts("mount -n -o remount,bind,rw none /"),
+    attack: (v) => inMounts(v, "mount -n -o remount,bind,rw none /"),
     expected: [{ path: "", kinds: ["read-only-root"], place: "configuration" }],
-    restore: (v: DockerVictim) => v.inMounts("mount -n -o remount,bind,ro none /"),
+    restore: (v) => inMounts(v, "mount -n -o remount,bind,ro none /"),
   },
   {
     name: "pivot_root",
-    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && mkdir /srv/old && cd /srv && pivot_root . old"),
+    attack: (v) => inMounts(v, "mount -t tmpfs none /srv && mkdir /srv/old && cd /srv && pivot_root . old"),
     expected: [{ path: "/", kinds: ["undeclared-mount"], place: "mount" }],
   },
   {
     name: "a program with more privilege than its container",
     runOptions: ["--cap-drop", "ALL"],
-    attack: (v: DockerVictim) => v.entering("sleep 3600 < /dev/null > /dev/null 2>&1 &"),
+    attack: (v) => inProcesses(v, "sleep 3600 < /dev/null > /dev/null 2>&1 &"),
     expected: [{ path: "", kinds: ["capabilities"], place: "configuration", who: "busybox" }],
   },
 ];

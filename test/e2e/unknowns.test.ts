@@ -6,6 +6,7 @@ import { tail } from "../../deploy/stack/stack.ts";
 import type { Daemon } from "../../deploy/testbed/run.ts";
 import { holdingThread } from "../fakes/fault-tool.ts";
 import { believed, drifts, engineOf, eventually, type FaultBed, nodes, startFaultBed, type ToldDrift, type ToldNode, workloads } from "./fault-support.ts";
+import { inMounts } from "./scenarios.ts";
 
 const SETTLE_MS = 60_000;
 /** What the promise says: an attester that cannot know is shown as unknown within this time. */
@@ -156,7 +157,8 @@ test("a container that changes its root while nobody looks is not believed by wh
   await agent?.kill();
   // An overlay of its own, whose layer the container chooses, in the place of the runtime's.
   const overlay = "mount -t tmpfs none /srv && cd /srv && mkdir low up work new && mkdir low/old && cp -a /bin /lib* low/";
-  await mover.inMounts(
+  await inMounts(
+    mover,
     `${overlay} && mount -t overlay -o lowerdir=/srv/low,upperdir=/srv/up,workdir=/srv/work none new && cd new && pivot_root . old && umount -l /old`,
   );
   await agent?.start();

@@ -25,14 +25,12 @@ export interface KubernetesOptions {
 }
 
 /** A real Kubernetes of one node, with Services (kube-proxy) and their names (CoreDNS); no metrics, no second node. */
-export interface Kubernetes extends Omit<NodeRuntime, "containerd"> {
+export interface Kubernetes extends Omit<NodeRuntime, "containerd" | "startKubelet"> {
   /** Path of the administrator's kubeconfig; holds everything that it needs, and its address works on the whole host. */
   readonly kubeconfig: string;
   /** The program, for those who need its standard input or output. */
   readonly kubectlPath: string;
   readonly nodeName: string;
-  /** Static pods' folder. */
-  readonly manifests: string;
   /** Host path; empty of lines where nobody is audited. */
   readonly auditLog: string;
   readonly services: Readonly<Record<"etcd" | "containerd" | "apiserver" | "manager" | "scheduler" | "kubelet" | "proxy" | "dns", Service>>;
@@ -89,7 +87,7 @@ export async function startKubernetes(node: Node, registry: string | undefined):
   const kubeconfig = pki.path("admin.kubeconfig");
   const kubectl = (args: readonly string[], input?: string) => runKubectl(tool("kubectl"), kubeconfig, args, input);
   const launch = launcher(place, namespace);
-  const [etcd, { containerd, ...runtime }] = await Promise.all([startEtcd(place, launch), startNodeRuntime(node, registry)]);
+  const [etcd, { containerd, startKubelet: _, ...runtime }] = await Promise.all([startEtcd(place, launch), startNodeRuntime(node, registry)]);
   const apiserver = await startApiServer(place, pki, launch, (...args) => kubectl(args));
   const [manager, scheduler, rest] = await Promise.all([
     startManager(place, pki, launch),
@@ -102,7 +100,6 @@ export async function startKubernetes(node: Node, registry: string | undefined):
     kubeconfig,
     kubectlPath: tool("kubectl"),
     nodeName: place.nodeName,
-    manifests: settings.manifestsDirectory(place),
     auditLog: settings.auditLog(place),
     services: { etcd, containerd, apiserver, manager, scheduler, ...rest },
     kubectl,

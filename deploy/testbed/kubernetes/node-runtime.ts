@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { answers } from "../http-service.ts";
 import { RUNTIME_MOUNT } from "../mount-points.ts";
 import type { MountNamespace } from "../namespace.ts";
 import { program, socketPath } from "../paths.ts";
@@ -9,6 +10,7 @@ import type { NodeNetwork } from "./network.ts";
 import { writePauseImage } from "./pause-image.ts";
 import type { Service } from "./service.ts";
 import * as settings from "./settings.ts";
+import { tool } from "./tools.ts";
 
 /** The node's namespaces and network, before anything runs in them. */
 export interface Node {
@@ -28,12 +30,16 @@ export interface NodeRuntime {
   /** Mount and network namespace of the node: a process that is to see what a DaemonSet on it sees is started by its `wrap`. */
   readonly namespace: MountNamespace;
   readonly containerd: Service;
+  /** Static pods' folder. */
+  readonly manifests: string;
   /** Imports a docker-archive or OCI archive where the kubelet's images are. */
   importImage(archive: string): Promise<void>;
   /** Argument vector of `ctr` in the kubelet's namespace of containerd. */
   ctr(...args: string[]): string[];
   /** The same in another one of containerd's namespaces. */
   ctrOf(namespace: string, ...args: string[]): string[];
+  /** A kubelet without an API server: it runs what is in the manifests folder, and nothing else of its pods stays. @param more see KubeletConfiguration @throws TestbedError */
+  startKubelet(more: object): Promise<Service>;
 }
 
 /** Starts containerd with the sandbox image in it. @param registry may be pulled from, and holds that image too @throws TestbedError */
@@ -47,8 +53,9 @@ export async function startNodeRuntime({ place, namespace, runtimeDirectory }: N
   const sandboxImage = settings.pauseImage(registry);
   const configuration = settings.writeRuntimeSettings(place, sandboxImage);
   const serves = async (): Promise<boolean> => (await run(ctr("version"))).includes("Server:");
+  const launch = launcher(place, namespace);
   const [containerd, pause] = await Promise.all([
-    launcher(place, namespace)("containerd", [program("containerd"), "--config", configuration, "--log-level", "warn"], serves),
+    launch("containerd", [program("containerd"), "--config", configuration, "--log-level", "warn"], serves),
     writePauseImage(join(place.directory, "pause-image"), sandboxImage),
   ]);
   await importImage(pause);
@@ -63,5 +70,11 @@ export async function startNodeRuntime({ place, namespace, runtimeDirectory }: N
     importImage,
     ctr,
     ctrOf,
+    manifests: settings.manifestsDirectory(place),
+    startKubelet: (more) => {
+      const argv = [tool("kubelet"), `--config=${settings.writeLoneKubeletSettings(place, more)}`];
+      const flags = [`--hostname-override=${place.nodeName}`, `--node-ip=${place.network.nodeAddress}`];
+      return launch("kubelet", [...argv, ...flags], () => answers(`http://${place.network.nodeAddress}:10248/healthz`));
+    },
   };
 }

@@ -122,6 +122,27 @@ export function manifestsDirectory(place: Place): string {
 
 /** Writes the kubelet's configuration. @returns its path */
 export function writeKubeletSettings(place: Place, pki: ClusterPki): string {
+  return writeKubelet(place, {
+    authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: pki.path("ca.crt") } },
+    authorization: { mode: "Webhook" },
+    tlsCertFile: pki.path("kubelet-server.crt"),
+    tlsPrivateKeyFile: pki.path("kubelet-server.key"),
+    clusterDomain: "cluster.local",
+    clusterDNS: [place.network.nodeAddress],
+  });
+}
+
+/** Likewise of one without an API server. @param more replaces what is said otherwise (KubeletConfiguration) @returns its path */
+export function writeLoneKubeletSettings(place: Place, more: object): string {
+  return writeKubelet(place, {
+    authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+    authorization: { mode: "AlwaysAllow" },
+    healthzBindAddress: place.network.nodeAddress,
+    ...more,
+  });
+}
+
+function writeKubelet(place: Place, more: object): string {
   mkdirSync(manifestsDirectory(place), { recursive: true });
   const path = join(place.directory, "kubelet.json");
   const settings = {
@@ -129,10 +150,6 @@ export function writeKubeletSettings(place: Place, pki: ClusterPki): string {
     kind: "KubeletConfiguration",
     address: place.network.nodeAddress,
     oomScoreAdj: 0,
-    authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: pki.path("ca.crt") } },
-    authorization: { mode: "Webhook" },
-    tlsCertFile: pki.path("kubelet-server.crt"),
-    tlsPrivateKeyFile: pki.path("kubelet-server.key"),
     containerRuntimeEndpoint: `unix://${RUNTIME_MOUNT}/containerd.sock`,
     staticPodPath: manifestsDirectory(place),
     volumePluginDir: join(place.directory, "volume-plugins"),
@@ -142,8 +159,6 @@ export function writeKubeletSettings(place: Place, pki: ClusterPki): string {
     failSwapOn: false,
     enforceNodeAllocatable: ["pods"],
     makeIPTablesUtilChains: false,
-    clusterDomain: "cluster.local",
-    clusterDNS: [place.network.nodeAddress],
     resolvConf: "",
     maxOpenFiles: 65536,
     nodeStatusUpdateFrequency: "5s",
@@ -153,6 +168,7 @@ export function writeKubeletSettings(place: Place, pki: ClusterPki): string {
     imageMinimumGCAge: "24h",
     imageGCHighThresholdPercent: 100,
     evictionHard: { "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%" },
+    ...more,
   };
   writeFileSync(path, JSON.stringify(settings, null, 2));
   return path;

@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
@@ -23,12 +23,17 @@ import { snapshotDirectories } from "../../fakes/engine-layers.ts";
 import { relayCalls } from "../../fakes/grpc-relay.ts";
 import { disagreements } from "../../fakes/replay-against.ts";
 import { REPLAY_CASES, type ReplayCase } from "../../fakes/replay-cases.ts";
+import { directory, file, tar } from "../../fakes/tar-writer.ts";
+import { type ExpectedDrift, isExpected, saysExpected } from "../expected-drift.ts";
 import { drifts, eventually } from "../fault-support.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
-import { digestOf, type ImageDefinition, type LayerBlob, type PushedImage, pushImage } from "../images/push.ts";
+import { digestOf, type ImageDefinition, type LayerBlob, layerOf, type PushedImage, pushImage } from "../images/push.ts";
+import { CANARY, HOST_SCENARIOS, plantCanary, SCENARIOS, type Scenario } from "../scenarios.ts";
 import { heldBy, openFiles } from "./agent-holds.ts";
+import { CriVictim } from "./cri-victim.ts";
 import { podLabels, RuntimeSocket, sandboxOf } from "./past-the-kubelet.ts";
+import { pod } from "./workloads.ts";
 
 interface WorkloadView {
   readonly container: { readonly id: string; readonly name: string };
@@ -39,13 +44,25 @@ interface WorkloadView {
   readonly reasons: readonly { readonly code: string }[];
 }
 
+interface FoundDrift {
+  readonly kind: string;
+  readonly state: string;
+  readonly path: string;
+  readonly container: { readonly id: string };
+  readonly origin: { readonly place: string; readonly layerIndex: number };
+  readonly actor: { readonly executable: string } | null;
+  readonly differences: readonly Record<"field" | "expected" | "observed", string>[];
+}
+
 const WITHIN_MS = 240_000;
 const JUDGED_WITHIN_MS = 120_000;
+/** Of what rests on the agent alone another containerd is shown less. */
+const AGAIN = process.env["HULLMARK_ENGINE_BIN"] !== undefined;
 /** How many come and go. */
-const CHURN = Number(process.env["HULLMARK_CHURN_PODS"] ?? 100);
+const CHURN = Number(process.env["HULLMARK_CHURN_PODS"] ?? (AGAIN ? 20 : 100));
 const AT_ONCE = 4;
 /** One of so many layer stacks is pulled. */
-const EVERY = Number(process.env["HULLMARK_PULLED_EVERY"] ?? 4);
+const EVERY = Number(process.env["HULLMARK_PULLED_EVERY"] ?? (AGAIN ? 12 : 4));
 
 let home: string;
 let bed: Testbed;
@@ -197,6 +214,7 @@ ${readFileSync(key.publicKeyPath, "utf8").trim().replace(/^/gm, "        ")}
     - { name: all, allow: { env: ["**"], args: true } }
   intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
 `;
+    await socket.pull(image.tagged);
     stack = await startStack({ bed, policy });
   });
   afterAll(() => stack?.stop());
@@ -235,6 +253,62 @@ ${readFileSync(key.publicKeyPath, "utf8").trim().replace(/^/gm, "        ")}
     for (const { sandbox } of pods) await socket.removeSandbox(sandbox);
   });
 
+  describe("attacks within a pod", () => {
+    /** What the interface alone is asked for leaves much of a container's configuration as a kubelet would not have it: that is told of each. */
+    const inFiles = async (id: string): Promise<readonly FoundDrift[]> =>
+      (await stack.json<{ drifts: FoundDrift[] }>("drift", "ls", "--all")).drifts.filter(
+        ({ container, state, origin }) => container.id === id && state === "open" && !["configuration", "bind"].includes(origin.place),
+      );
+    const finds = (id: string, expected: readonly ExpectedDrift[]) =>
+      eventually(
+        "each is found, to the last difference",
+        () => inFiles(id),
+        (found) =>
+          expected.every((each) =>
+            found.some(
+              (drift) =>
+                isExpected(drift, each) &&
+                saysExpected(drift, each, programs) &&
+                (each.layerIndex === undefined || drift.origin.layerIndex === each.layerIndex) &&
+                (each.who === undefined || drift.actor?.executable.split("/").at(-1) === each.who),
+            ),
+          ),
+        JUDGED_WITHIN_MS,
+      );
+    const attacked = async ({ attack, expected, restore }: Scenario, name: string): Promise<void> => {
+      const { sandbox, id } = await runPod(name, image, [ACCEPTANCE.tool, "wait"]);
+      const victim = new CriVictim(node, programs, `default/${name}/web`, id);
+      await judged(id);
+      await attack(victim);
+      try {
+        if (expected.length > 0) await finds(id, expected);
+        else {
+          await plantCanary(victim);
+          await finds(id, [CANARY]);
+          expect((await inFiles(id)).filter((drift) => !isExpected(drift, CANARY))).toEqual([]);
+        }
+      } finally {
+        await restore?.(victim);
+      }
+      if (restore)
+        await eventually(
+          "it is resolved when undone",
+          () => inFiles(id),
+          (found) => found.length === 0,
+          JUDGED_WITHIN_MS,
+        );
+      await socket.removeSandbox(sandbox);
+    };
+    const possible = [...SCENARIOS, ...HOST_SCENARIOS].filter(({ runOptions }) => !runOptions);
+    const inLayer = ({ expected }: Scenario): boolean => expected.some(({ place }) => place === "layer");
+    const attacks = (scenarios: readonly Scenario[]): void => {
+      for (const scenario of scenarios) test(scenario.name, { timeout: 400_000 }, () => attacked(scenario, `victim-${possible.indexOf(scenario)}`));
+    };
+    describe.concurrent("alone", () => attacks(possible.filter((each) => !inLayer(each))));
+    // Every pod of the image has them.
+    describe("of a layer", () => attacks(possible.filter(inLayer)));
+  });
+
   test(`${CHURN} pods made and taken away as fast as containerd does it: no error, and files, watches and memory are as before`, {
     timeout: 1_200_000,
   }, async () => {
@@ -268,6 +342,87 @@ ${readFileSync(key.publicKeyPath, "utf8").trim().replace(/^/gm, "        ")}
     expect(after.mib).toBeLessThan(before.mib + 64 + (CHURN * 4) / 1024);
     noErrors();
   });
+
+  test("of a kubelet that has no API server: static pods, their init containers and sidecars; and an image that it collects while that is measured", {
+    timeout: 600_000,
+  }, async () => {
+    const agentPid = stack.agents[0]?.daemon().process.pid ?? 0;
+    const fds = `/proc/${agentPid}/fd`;
+    // Its disk is fuller than it may be (0 % and 100 % say nothing): every image that nothing runs of goes. Static pods are none that it evicts.
+    const full = { "nodefs.available": "99.9%", "nodefs.inodesFree": "0%", "imagefs.available": "99.9%", "imagefs.inodesFree": "0%" };
+    const kubelet = await node.startKubelet({ imageMinimumGCAge: "10s", evictionHard: full });
+    const put = (made: { metadata: { name: string } }): void => writeFileSync(join(node.manifests, `${made.metadata.name}.json`), JSON.stringify(made));
+    const named = (name: string) => async (): Promise<readonly WorkloadView[]> =>
+      (await workloads()).filter(({ container, verdict }) => verdict !== "unknown" && container.name.startsWith(`default/${name}-node-1/`));
+    try {
+      const waiting = { image: image.tagged, command: [ACCEPTANCE.tool, "wait"] };
+      const initContainers = [
+        { name: "sidecar", ...waiting, restartPolicy: "Always" },
+        { name: "prepare", ...waiting },
+      ];
+      put(pod("starting", image.tagged, { spec: { initContainers } }));
+      const all = await eventually("each is judged", named("starting"), (seen) => seen.length === 3, WITHIN_MS);
+      expect(all.map(({ container }) => container.name.split("/").at(-1)).sort()).toEqual(["(sandbox)", "prepare", "sidecar"]);
+      for (const { container } of all.filter(({ container: { name } }) => !name.endsWith(")"))) {
+        await run(node.ctr("tasks", "exec", "--exec-id", "write", container.id, "/bin/sh", "-c", "echo x > /srv/written"));
+        await eventually(
+          `the write in ${container.name} is told`,
+          () => drifts(stack),
+          (found) => found.some(({ path, container: { id } }) => path === "/srv/written" && id === container.id),
+          WITHIN_MS,
+        );
+      }
+      const many = Array.from({ length: 12_000 }, (_, i) => file(`srv/bulk/${i}`, `${i} ${"x".repeat(2000)}\n`));
+      const made = acceptanceImage(programs);
+      const bulk = { createdBy: "COPY bulk", layer: layerOf(tar(directory("srv/bulk"), ...many)) };
+      const bulky = await pushImage(hostOf(), "acme/bulky", "1", { ...made, steps: [...made.steps, bulk] });
+      const before = openFiles(fds, bed.directory).length;
+      put(pod("bulky", bulky.tagged));
+      const layer = await caughtIn("/srv/bulk", agentPid);
+      try {
+        rmSync(join(node.manifests, "bulky.json"));
+        await eventually(
+          "the kubelet has collected it",
+          async () => ({ there: existsSync(layer), names: await run(node.ctr("images", "list", "--quiet")) }),
+          ({ there, names }) => !there && !names.includes("acme/bulky"),
+          WITHIN_MS,
+        );
+      } finally {
+        process.kill(agentPid, "SIGCONT");
+      }
+      await eventually("it is gone from the list", workloads, (seen) => seen.every(({ container }) => !container.name.startsWith("default/bulky-")), WITHIN_MS);
+      await eventually(
+        "no file stays open",
+        async () => openFiles(fds, bed.directory),
+        (now) => now.length <= before + 8,
+        WITHIN_MS,
+      );
+      put(pod("bulky", bulky.tagged));
+      const again = await eventually(
+        "it is judged when it is back",
+        named("bulky"),
+        (seen) => seen.some(({ container }) => container.name.endsWith("/web")),
+        WITHIN_MS,
+      );
+      expect(again.find(({ container }) => container.name.endsWith("/web"))?.content).toBe("affirming");
+      noErrors();
+    } finally {
+      await kubelet.stop();
+    }
+  });
+
+  /** Stops the agent (SIGSTOP) while it has a file below such a directory open. @returns the layer's directory */
+  async function caughtIn(below: string, pid: number): Promise<string> {
+    for (const endMs = Date.now() + WITHIN_MS; Date.now() < endMs; ) {
+      const found = openFiles(`/proc/${pid}/fd`, bed.directory).find((path) => path.includes(below));
+      if (found) {
+        process.kill(pid, "SIGSTOP");
+        return found.slice(0, found.indexOf(below));
+      }
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    throw new Error(`${below} was never seen being read`);
+  }
 
   test("as drift, what runs in another of containerd's namespaces, by runc alone, and what nothing but its cgroup tells of; gone when they end", async () => {
     const [agent] = stack.agents;

@@ -33,7 +33,7 @@ export function podSpec(image: string, { env, capabilities, container, spec }: P
   };
 }
 
-export function pod(name: string, image: string, options: PodOptions = {}): Json {
+export function pod(name: string, image: string, options: PodOptions = {}): Json & { readonly metadata: { readonly name: string } } {
   return { apiVersion: "v1", kind: "Pod", metadata: { name }, spec: podSpec(image, options) };
 }
 
