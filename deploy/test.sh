@@ -100,6 +100,7 @@ as_root node deploy/testing/leftovers.ts >"$results/before" || sed 's/^/  ⚠ th
 
 start go-tools nice -n 5 bash deploy/testbed/go-tools.sh peers
 start images as_root node test/e2e/images/main.ts prepare
+start earlier as_root nice -n 5 node deploy/images/build-earlier.ts
 start sanitizers as_root nice -n 5 bash native/test-sanitizers.sh address,undefined
 
 echo; echo 'Suites that need no built peer'
@@ -122,6 +123,8 @@ finished 'native tests with address and undefined-behaviour sanitizers' sanitize
 echo; echo 'Integration'
 vitest_suite integration 3300 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
+
+finished 'the earlier commit that is upgraded from' earlier
 
 echo; echo 'End to end'
 vitest_suite e2e 3000 --config test/vitest.e2e.config.ts

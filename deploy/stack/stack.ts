@@ -8,6 +8,8 @@ import type { Testbed } from "../testbed/index.ts";
 import { REPOSITORY } from "../testbed/paths.ts";
 import { type Daemon, run, startDaemon } from "../testbed/run.ts";
 
+const DIST = join(REPOSITORY, "dist");
+
 export interface StackOptions {
   readonly bed: Testbed;
   /** Policy file's text; undefined: none is given. */
@@ -30,6 +32,8 @@ export interface StackOptions {
   readonly dashboard?: boolean;
   /** The agents' `runtime` settings; default: the test bed's node or engine. */
   readonly runtime?: object;
+  /** Folder of the daemons that start from now on; asked at each start. Default dist/. */
+  readonly dist?: () => string;
 }
 
 /** A program that can be killed and started again on the same state. */
@@ -87,12 +91,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const allowed = await Promise.all(agentConfigs.map((path) => identityOf(bed, path)));
   const verifierConfig = join(directory, "verifier.yaml");
   writeFileSync(verifierConfig, stringify(verifierSettings(options, directory, ports, policyPath, allowed)));
-  const verifier = restartable(bed, "verifier", verifierConfig, async () => (await fetch(`${httpUrl}/readyz`, { signal: AbortSignal.timeout(2000) })).ok);
+  const verifier = restartable(options, "verifier", verifierConfig, async () => (await fetch(`${httpUrl}/readyz`, { signal: AbortSignal.timeout(2000) })).ok);
   await verifier.start();
   const cliConfig = join(directory, "verifier", "admin", "config.yaml");
   const agents: Restartable[] = [];
   for (const [i, path] of agentConfigs.entries()) {
-    const agent = restartable(bed, `agent-${i}`, path, async () => true);
+    const agent = restartable(options, `agent-${i}`, path, async () => true);
     await agent.start();
     agents.push(agent);
   }
@@ -166,7 +170,7 @@ function agentSettings(options: StackOptions, directory: string, ports: Ports, i
   };
 }
 
-function restartable(bed: Testbed, name: string, configPath: string, ready: () => Promise<boolean>): Restartable {
+function restartable({ bed, dist = () => DIST }: StackOptions, name: string, configPath: string, ready: () => Promise<boolean>): Restartable {
   const program = name.replace(/-\d+$/, "");
   const logPath = join(bed.directory, `${name}.log`);
   let daemon: Daemon | undefined;
@@ -178,7 +182,7 @@ function restartable(bed: Testbed, name: string, configPath: string, ready: () =
     configPath,
     daemon: current,
     async start(failpoint) {
-      const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist", `${program}.js`), "--config", configPath]);
+      const argv = bed.wrap([process.execPath, join(dist(), `${program}.js`), "--config", configPath]);
       const env = { ...bed.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
       daemon = await startDaemon({ name, argv, env, logPath, ready: () => ready().catch(() => false) });
     },
