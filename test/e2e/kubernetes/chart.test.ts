@@ -25,8 +25,11 @@ import { TestVerifier } from "../../fakes/verifier.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { contexts } from "./contexts.ts";
+import { objectStatuses } from "./object-statuses.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
 import type { ReleaseBed } from "./release-bed.ts";
+import { runningPods } from "./running-pods.ts";
 import { tpmNodes } from "./tpm-nodes.ts";
 import { wholeRights } from "./whole-rights.ts";
 
@@ -529,6 +532,8 @@ describe("the chart", () => {
 
   wholeRights(atWork, CHART);
 
+  runningPods(atWork);
+
   test("runs the verifier as nobody and the agent with named capabilities, both on a root that cannot be written", async () => {
     const { items } = JSON.parse(await here("get", "pods", "--output=json")) as {
       items: { metadata: { labels: Record<string, string> }; spec: { hostPID?: boolean; containers: { securityContext: object }[] } }[];
@@ -691,6 +696,8 @@ describe("the chart", () => {
 
     playbooks(onCall);
 
+    contexts(atWork);
+
     test("completes", async () => {
       const { stdout } = await execute(tool("kubectl"), ["__complete", "hullmark", "-n", "default", "drift", ""], {
         env: pluginEnvironment(cluster.kubeconfig),
@@ -733,6 +740,8 @@ describe("the chart", () => {
     await eventually(drifted, Boolean);
     await here("delete", "attestationpolicy", "hullmark");
   });
+
+  objectStatuses(atWork);
 
   test("a namespace's own policy asks for more of what runs there; what would loosen does nothing, and both is told", async () => {
     const team = (spec: object) => ({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata: { name: "hullmark", namespace: "default" }, spec });

@@ -46,17 +46,8 @@ export class PodVictim implements Victim {
   }
 
   /** Main process in the host's pid namespace. */
-  async pid(): Promise<number> {
-    let tasks = "";
-    // The API server may not have the id yet, and a list leaves out a task whose shim does not answer at once.
-    for (let attempt = 0; attempt < 30; attempt++) {
-      const id = await this.id();
-      tasks = `${id}\n${await run(this.#cluster.ctr("tasks", "list"))}`;
-      const pid = Number((id !== "" && new RegExp(`^${id}\\s+(\\d+)\\s`, "m").exec(tasks)?.[1]) || 0);
-      if (pid > 0) return pid;
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-    }
-    throw new Error(`${this.container} does not run as ${tasks}`);
+  pid(): Promise<number> {
+    return taskPid(this.#cluster, () => this.id());
   }
 
   /** The container's id at the runtime; empty where the API server does not have it yet. */
@@ -69,4 +60,18 @@ export class PodVictim implements Victim {
     ]);
     return status.replace("containerd://", "");
   }
+}
+
+/** Main process of a container, in the host's pid namespace. @param idOf its id at the runtime; empty where nobody has it yet */
+export async function taskPid(cluster: Kubernetes, idOf: () => Promise<string>): Promise<number> {
+  let tasks = "";
+  // The API server may not have the id yet, and a list leaves out a task whose shim does not answer at once.
+  for (let attempt = 0; attempt < 30; attempt++) {
+    const id = await idOf();
+    tasks = `${id}\n${await run(cluster.ctr("tasks", "list"))}`;
+    const pid = Number((id !== "" && new RegExp(`^${id}\\s+(\\d+)\\s`, "m").exec(tasks)?.[1]) || 0);
+    if (pid > 0) return pid;
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+  }
+  throw new Error(`no such task: ${tasks}`);
 }

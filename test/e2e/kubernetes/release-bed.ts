@@ -21,3 +21,26 @@ export interface ReleaseBed {
   plugin(kubeconfig: string, ...args: string[]): Promise<Ran>;
   eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs?: number): Promise<T>;
 }
+
+export interface ReleasePod {
+  readonly metadata: { readonly name: string; readonly uid: string; readonly deletionTimestamp?: string };
+  readonly status: {
+    readonly containerStatuses?: readonly { readonly name: string; readonly containerID?: string; readonly restartCount: number }[];
+  };
+}
+
+/** Those that are not on their way out. @param component of the release; any where none is named */
+export async function podsOf({ cluster, namespace }: Pick<ReleaseBed, "cluster" | "namespace">, component?: string): Promise<readonly ReleasePod[]> {
+  const selector = component === undefined ? [] : [`--selector=app.kubernetes.io/component=${component}`];
+  const { items } = JSON.parse(await cluster.kubectl(["--namespace", namespace, "get", "pods", ...selector, "--output=json"])) as { items: ReleasePod[] };
+  return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+}
+
+/** @throws Error unless there is exactly one */
+export async function onlyPod(bed: Pick<ReleaseBed, "cluster" | "namespace">, component: string): Promise<ReleasePod> {
+  const [pod, ...more] = await podsOf(bed, component);
+  if (!pod || more.length > 0) throw new Error(`${pod ? more.length + 1 : 0} pods of the ${component}`);
+  return pod;
+}
+
+export const idOf = ({ status }: ReleasePod): string => status.containerStatuses?.[0]?.containerID?.replace("containerd://", "") ?? "";
