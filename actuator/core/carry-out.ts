@@ -3,9 +3,10 @@
  * Nothing that runs is taken away before what replaces it was made.
  */
 
+import { isDeepStrictEqual } from "node:util";
 import { CAPTURE_FAILPOINTS, CaptureError, type Captures } from "@hullmark/capture/capture";
 import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
-import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
+import { type Engine, type EngineContainer, EngineError, NO_NETWORK } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { ISOLATION_FAILPOINTS, isolate, rejoin, whereabouts } from "./isolation.ts";
 import { FENCE_FAILPOINTS } from "./pod-isolation.ts";
@@ -54,14 +55,23 @@ const STOP_GRACE_SECONDS = 10;
 const MAX_DETAIL_CHARS = 500;
 const TAKEN_AWAY = "the old container was removed: Compose would start it again in place of the new one";
 
+const EXPIRED: Settled = {
+  outcome: Outcome.FAILED,
+  reason: "expired",
+  detail: "nothing was changed before the intent ended: the engine, or the actuator, was away",
+  newContainerId: "",
+};
+
 type Passing = (point: ActuatorFailpoint) => void;
 
 /**
  * What is to be seen of the container is captured first, where there is a place for it: no step changes anything before.
- * @throws EngineError ENGINE_UNREACHABLE: run it again
+ * What is found untouched when the intent has ended is left so. @throws EngineError ENGINE_UNREACHABLE: run it again
  */
-export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Captures | undefined, passing: Passing): Promise<Settled> {
+export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Captures | undefined, nowMs: number, passing: Passing): Promise<Settled> {
   if (entry.kind === ActionKind.RELEASE) return await contain(entry, engine, passing);
+  // Whoever decided on it, hours ago by now, may want something else; what is half done is ended.
+  if (nowMs >= entry.expiresAtMs && (await isUntouched(entry, engine))) return EXPIRED;
   const capture = await captures?.take(entry).catch(ignoreUncaptured);
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
@@ -73,6 +83,16 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   const settled = await contain(entry, engine, passing);
   const detail = `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS);
   return { ...settled, detail, captureProblem };
+}
+
+/** Nothing was changed for it before the host, its engine or this process was gone. @throws EngineError */
+async function isUntouched({ kind, intentId, containerId, name, restartPolicy, networks = [] }: LedgerEntry, engine: Engine): Promise<boolean> {
+  const container = await engine.find(containerId);
+  if (!container) return false;
+  const names = container.networks.map((each) => each.name);
+  if (kind === ActionKind.ISOLATE) return !names.includes(NO_NETWORK) && networks.every((each) => names.includes(each.name));
+  if (container.name !== name || !isDeepStrictEqual(container.restartPolicy, restartPolicy)) return false;
+  return kind === ActionKind.STOP ? container.running : (await engine.madeFor(intentId)) === undefined;
 }
 
 function ignoreUncaptured(error: unknown): CaptureError {

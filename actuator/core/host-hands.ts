@@ -59,9 +59,9 @@ export class HostHands implements Hands {
     return { refusal, ...detail, before };
   }
 
-  carryOut(entry: LedgerEntry, _nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
+  carryOut(entry: LedgerEntry, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
     const { engine, captures } = this.#services;
-    return carryOut(entry, engine, captures, passing);
+    return carryOut(entry, engine, captures, nowMs, passing);
   }
 }
 

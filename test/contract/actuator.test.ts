@@ -271,6 +271,49 @@ describe("when the engine does not do as it should", () => {
   });
 });
 
+describe("what was taken, hours before the host or its engine is back", () => {
+  const HOURS_MS = 3 * 3_600_000;
+
+  test.each([
+    [ActionKind.STOP, "setRestartPolicy"],
+    [ActionKind.RECREATE, "createLike"],
+    [ActionKind.ISOLATE, "leave"],
+  ] as const)("is left where nothing was changed for it (%s)", async (kind, method) => {
+    const web = engine.add("web");
+    engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
+    await expect(actuator().offer(intent(web.id, { kind }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    played.nowMs += HOURS_MS;
+    await actuator().resume();
+    expect([...engine.containers.values()]).toEqual([web]);
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "expired" }]);
+  });
+
+  test.each([
+    [ActionKind.STOP, "stop"],
+    [ActionKind.RECREATE, "stop"],
+    [ActionKind.ISOLATE, "join"],
+  ] as const)("is ended where it is half done (%s)", async (kind, method) => {
+    const web = engine.add("web");
+    engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
+    await expect(actuator().offer(intent(web.id, { kind }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    played.nowMs += HOURS_MS;
+    await actuator().resume();
+    expect(engine.containers.get(web.id)).not.toEqual(web);
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
+  });
+
+  test("a release is people's word, and holds", async () => {
+    const web = engine.add("web");
+    await actuator().offer(intent(web.id, { kind: ActionKind.ISOLATE }));
+    engine.failures.set("leave", new EngineError("ENGINE_UNREACHABLE", "away"));
+    const release = intent(web.id, { kind: ActionKind.RELEASE, actionId: "A-7K2R" });
+    await expect(actuator().offer(release)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    played.nowMs += HOURS_MS;
+    await actuator().resume();
+    expect(engine.containers.get(web.id)).toEqual(web);
+  });
+});
+
 test("a container that does not come to an end keeps none of the others from theirs", async () => {
   const [hung, web, shop] = ["hung", "web", "shop", "a", "b", "c"].map((name) => engine.add(name));
   const refuse = engine.stop;
