@@ -114,7 +114,11 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     retryMs: RETRY_MS,
   };
   const pulling: Task = (s) => again("the stream of intents ended", () => pull(services, s).finally(() => s.aborted || relink()), s);
-  const resume: Task = (s) => again("what is begun cannot be ended yet", () => actuator.resume(), s);
+  const resuming = async (): Promise<void> => {
+    ledger.mustBeOurs();
+    await actuator.resume();
+  };
+  const resume: Task = (s) => again("what is begun cannot be ended yet", resuming, s);
   const expire: Task = async (s) => {
     while (!s.aborted) {
       try {

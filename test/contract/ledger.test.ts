@@ -133,6 +133,8 @@ test("of two that have opened it the first may do nothing any more: neither woul
   first.add(entry(1, T0, { settled: undefined, reported: false }));
   const second = open();
   expect(ids(second)).toEqual([idOf(1)]);
+  expect(() => first.mustBeOurs()).toThrow(expect.objectContaining({ code: "LEDGER_TAKEN" }));
+  second.mustBeOurs();
   expect(() => first.add(entry(2, T0))).toThrow(expect.objectContaining({ code: "LEDGER_TAKEN" }));
   expect(() => first.settle(idOf(1), DONE)).toThrow(expect.objectContaining({ code: "LEDGER_TAKEN" }));
   second.add(entry(2, T0));

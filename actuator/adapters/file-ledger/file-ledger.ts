@@ -166,10 +166,16 @@ export class FileLedger implements Ledger {
     return this.#entries.size < before;
   }
 
-  /** All of it, or nothing: half a line would make the next ones unreadable. @throws LedgerError LEDGER_TAKEN; the system's error */
-  #append(line: Line): void {
+  /** @returns bytes of the file @throws LedgerError LEDGER_TAKEN where another process has opened it since */
+  mustBeOurs(): number {
     const { nlink, size } = fstatSync(this.#fd);
     if (nlink === 0) throw new LedgerError("LEDGER_TAKEN", `${this.#path} is another process's now, or was removed: one actuator runs on a state directory`);
+    return size;
+  }
+
+  /** All of it, or nothing: half a line would make the next ones unreadable. @throws LedgerError LEDGER_TAKEN; the system's error */
+  #append(line: Line): void {
+    const size = this.mustBeOurs();
     // What could not be taken back when it failed is now.
     if (size !== this.#bytes) ftruncateSync(this.#fd, this.#bytes);
     const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
