@@ -1,5 +1,6 @@
 /** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DockerEngine } from "@hullmark/actuator/adapters/docker/docker-engine";
 import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
@@ -9,7 +10,7 @@ import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encr
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../deploy/testbed/http-service.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
-import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
+import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { describeMaliciousVerifier, type Wanted } from "../contract/malicious-verifier.suite.ts";
 import { describeAgentCaptures } from "./agent-captures.suite.ts";
@@ -546,6 +547,18 @@ describe("a container that is somebody's", () => {
       return report;
     },
   }));
+});
+
+test("of two that are started on one state directory the first ends by itself", async () => {
+  start("two");
+  const opened = async (): Promise<boolean> => existsSync(join(home, "two", "ledger.jsonl"));
+  await eventually("the first has opened the ledger", opened, (is) => is, SETTLE_MS);
+  const second = spawn(process.execPath, [join(REPOSITORY, "actuator/main.ts"), "--config", join(home, "two.yaml")], { stdio: "ignore" });
+  const gone = new Promise((resolve) => second.once("exit", (code) => resolve(code)));
+  expect(await ended()).toBe("1");
+  expect(second.exitCode).toBeNull();
+  second.kill("SIGTERM");
+  expect(await gone).toBe(0);
 });
 
 describe("what the holder of the intents' key cannot make it do", () => {
