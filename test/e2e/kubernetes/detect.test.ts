@@ -11,11 +11,11 @@ import { RUNTIME_MOUNT } from "../../../deploy/testbed/mount-points.ts";
 import { run } from "../../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
-import { type ExpectedDrift, isExpected } from "../expected-drift.ts";
+import { type ExpectedDrift, isExpected, saysExpected } from "../expected-drift.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
-import { SCENARIOS, type Scenario } from "../scenarios.ts";
+import { CANARY, HOST_SCENARIOS, plantCanary, SCENARIOS, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
 import { EVICTING, evictions } from "./evictions.ts";
@@ -44,6 +44,7 @@ interface DriftView {
   readonly workload: string;
   readonly origin: { readonly place: string; readonly layerIndex: number };
   readonly actor: { readonly executable: string; readonly entry: string; readonly containerName: string } | null;
+  readonly differences: readonly Record<"field" | "expected" | "observed", string>[];
 }
 
 interface WorkloadView {
@@ -56,7 +57,7 @@ interface WorkloadView {
   readonly openDrifts: number;
 }
 
-const FOUND_WITHIN_MS = 30_000;
+const FOUND_WITHIN_MS = 60_000;
 const SETTLED_WITHIN_MS = 90_000;
 
 /** What only the comparison with the pod's specification says. */
@@ -210,16 +211,20 @@ async function settled(name: RegExp, count: number): Promise<readonly WorkloadVi
 }
 
 const describeAll = (found: readonly DriftView[]): string =>
-  found.map(({ kind, path, origin, summary }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary}`).join("\n");
+  found
+    .map(({ kind, path, origin, summary, differences }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary} ${JSON.stringify(differences)}`)
+    .join("\n");
+
+const says = (drift: DriftView, expected: ExpectedDrift): boolean => isExpected(drift, expected) && saysExpected(drift, expected, programs);
 
 async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
   const found = await eventually(
     () => drifts(name),
-    (seen) => expected.every((each) => seen.some((drift) => isExpected(drift, each))),
+    (seen) => expected.every((each) => seen.some((drift) => says(drift, each))),
   );
   for (const each of expected) {
-    const drift = found.find((candidate) => isExpected(candidate, each));
-    expect(drift, `${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(found)}`).toBeDefined();
+    const drift = found.find((candidate) => says(candidate, each));
+    expect(drift, `${each.place} ${each.kinds} ${each.path} ${JSON.stringify(each.differences?.(programs))}; found:\n${describeAll(found)}`).toBeDefined();
     expect(drift).toMatchObject({ container: { name }, workload: name.split("/").slice(0, 2).join("/") });
     if (each.layerIndex !== undefined) expect(drift?.origin.layerIndex).toBe(each.layerIndex);
     if (each.who !== undefined) expect(drift?.actor?.executable.split("/").at(-1), drift?.path).toBe(each.who);
@@ -337,24 +342,61 @@ describe("acting", () => {
 });
 
 describe("attacks", () => {
-  for (const [i, scenario] of SCENARIOS.entries())
-    test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, async () => {
-      const name = `victim-${i}`;
-      await apply([pod(name, image.tagged, optionsOf(scenario))]);
-      const victim = new PodVictim(cluster, programs, name);
-      await settled(new RegExp(`^${victim.container}$`), 1);
-      await scenario.attack(victim);
-      try {
-        if (scenario.expected.length > 0) await assertFound(victim.container, scenario.expected);
-        else {
-          await new Promise((resolve) => setTimeout(resolve, 4_000));
-          expect(describeAll(await drifts(victim.container))).toBe("");
-        }
-      } finally {
-        await scenario.restore?.(victim);
+  const possible = [...SCENARIOS, ...HOST_SCENARIOS].filter(({ runOptions = [] }) => !runOptions.some((option) => WITHOUT_COUNTERPART.includes(option)));
+  const inLayer = ({ expected }: Scenario): boolean => expected.some(({ place }) => place === "layer");
+  const attacked = async (scenario: Scenario): Promise<void> => {
+    const name = `victim-${possible.indexOf(scenario)}`;
+    await apply([pod(name, image.tagged, optionsOf(scenario))]);
+    const victim = new PodVictim(cluster, programs, name);
+    await settled(new RegExp(`^${victim.container}$`), 1);
+    await scenario.attack(victim);
+    try {
+      if (scenario.expected.length > 0) await assertFound(victim.container, scenario.expected);
+      else {
+        await plantCanary(victim);
+        await assertFound(victim.container, [CANARY]);
+        expect(describeAll((await drifts(victim.container)).filter((drift) => !isExpected(drift, CANARY)))).toBe("");
       }
-      await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
-    });
+    } finally {
+      await scenario.restore?.(victim);
+    }
+    if (scenario.restore) {
+      const left = await eventually(
+        () => drifts(victim.container),
+        (seen) => seen.length === 0,
+      );
+      expect(describeAll(left), "resolved when undone").toBe("");
+    }
+    await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
+  };
+  const attacks = (scenarios: readonly Scenario[]): void => {
+    for (const scenario of scenarios) test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, () => attacked(scenario));
+  };
+
+  describe.concurrent("each on a pod of its own", () => attacks(possible.filter((each) => !inLayer(each))));
+  // Every pod of the image has them.
+  describe("on a layer", () => attacks(possible.filter(inLayer)));
+
+  test("in an init container that runs, a sidecar and an ephemeral container, while no other container of the pod runs", async () => {
+    const initContainers = [
+      { name: "sidecar", image: side.tagged, restartPolicy: "Always" },
+      { name: "prepare", image: side.tagged },
+    ];
+    await apply([pod("starting", image.tagged, { spec: { initContainers } })]);
+    await cluster.kubectl(["wait", "--for=jsonpath={.status.initContainerStatuses[1].state.running}", "pod/starting", "--timeout=60s"]);
+    await cluster.kubectl(["debug", "starting", `--image=${side.tagged}`, "--container=looker"]);
+    const names = ["sidecar", "prepare", "looker"];
+    const all = await settled(/^default\/starting\/(?!\(sandbox\))/, names.length);
+    expect(all.map(({ container, verdict }) => [container.name, verdict]).sort()).toEqual(
+      names.map((name) => [`default/starting/${name}`, "affirming"]).sort(),
+    );
+    for (const name of names) {
+      const victim = new PodVictim(cluster, programs, "starting", name);
+      await plantCanary(victim);
+      await assertFound(victim.container, [CANARY]);
+    }
+    await cluster.kubectl(["delete", "pod", "starting", "--wait=false"]);
+  });
 
   test("whether the container's own process wrote a file, somebody by exec or cp, or a debug container", async () => {
     const own = "while [ ! -e /tmp/go ]; do sleep 1; done; echo x > /srv/own; exec sleep 3600";
@@ -409,6 +451,21 @@ describe("attacks", () => {
       await webhook.stop();
       await cluster.kubectl(["delete", "deployment", "strict", "lenient", "--wait=false"]);
     }
+  });
+
+  test("by the name that the pod asks for, where its image has another one on the node, which another rule selects", async () => {
+    // Of several names containerd 1 tells the first.
+    const elsewhere = await pushImage(bed.registry?.host ?? "", "aaa/web", "1", acceptanceImage(programs));
+    expect(elsewhere.configDigest).toBe(image.configDigest);
+    const env = [{ name: "EXTRA", value: "1" }];
+    await apply([pod("named-elsewhere", elsewhere.tagged, { env })]);
+    await settled(/^default\/named-elsewhere\/web$/, 1);
+    await apply([pod("named-here", image.tagged, { env })]);
+    const [here] = await settled(/^default\/named-here\/web$/, 1);
+    const kinds = async (name: string) => (await drifts(`default/${name}/web`)).map(({ kind }) => kind);
+    expect({ ...here, kinds: await kinds("named-here") }).toMatchObject({ image: { reference: image.tagged }, kinds: ["env"] });
+    expect(await kinds("named-elsewhere")).toEqual([]);
+    await cluster.kubectl(["delete", "pod", "named-elsewhere", "named-here", "--wait=false"]);
   });
 
   test("a path of the node and a foreign hosts file are mounts that need permission", async () => {
@@ -494,6 +551,9 @@ describe("attacks", () => {
     writeFileSync(manifest, JSON.stringify(pod("dropped", image.tagged)));
     try {
       await assertFound("default/dropped-node-1/web", [{ path: "", place: "configuration", kinds: ["static-pod"] }]);
+      const victim = new PodVictim(cluster, programs, "dropped-node-1");
+      await plantCanary(victim);
+      await assertFound(victim.container, [CANARY]);
     } finally {
       rmSync(manifest);
     }
@@ -555,15 +615,32 @@ describe("attacks", () => {
   });
 });
 
+/** Options of `docker run` that no specification of a pod has (Unmasked wants a user namespace; a volume of its own is the kubelet's). */
+const WITHOUT_COUNTERPART: readonly string[] = ["--security-opt", "--device-cgroup-rule", "/data"];
+
 /** `docker run` options of a scenario as a pod has them. */
 function optionsOf({ runOptions = [] }: Scenario): Parameters<typeof podSpec>[1] {
   const env: { name: string; value: string }[] = [];
-  const capabilities: string[] = [];
-  for (let i = 0; i < runOptions.length; i += 2) {
-    const [option, value = ""] = runOptions.slice(i, i + 2);
+  const capabilities: Record<"add" | "drop", string[]> = { add: [], drop: [] };
+  const volumes: ({ name: string } & Readonly<Record<string, unknown>>)[] = [];
+  const volumeMounts: { name: string; mountPath: string }[] = [];
+  let readOnlyRootFilesystem = false;
+  const options = runOptions.values();
+  for (const option of options) {
+    if (option === "--read-only") {
+      readOnlyRootFilesystem = true;
+      continue;
+    }
+    const value = options.next().value ?? "";
     if (option === "--env") env.push({ name: value.split("=", 1)[0] ?? "", value: value.slice(value.indexOf("=") + 1) });
-    else if (option === "--cap-add") capabilities.push(value);
-    else throw new Error(`${option} has no counterpart in a pod`);
+    else if (option === "--cap-add") capabilities.add.push(value);
+    else if (option === "--cap-drop") capabilities.drop.push(value);
+    else if (option === "--volume") {
+      const [first = "", second] = value.split(":");
+      const name = `volume-${volumes.length}`;
+      volumes.push({ name, ...(second === undefined ? { emptyDir: {} } : { hostPath: { path: first } }) });
+      volumeMounts.push({ name, mountPath: second ?? first });
+    } else throw new Error(`${option} has no counterpart in a pod`);
   }
-  return { env, capabilities };
+  return { env, container: { volumeMounts, securityContext: { capabilities, readOnlyRootFilesystem } }, spec: { volumes } };
 }
