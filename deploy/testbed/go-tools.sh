@@ -8,7 +8,7 @@
 #                signer and verifier of test/interop-notary (notary), Grafana's schema of dashboards (dashboards), crane and
 #                oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
-#                OpenReports, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
+#                OpenReports, the Prometheus Operator's PodMonitor, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
 #   gitops       Flux's source-controller and kustomize-controller, Argo CD, and the kinds of both: for npm run gitops alone
 #   network-policy   kube-router: for npm run network-policy alone
 set -euo pipefail
@@ -19,7 +19,7 @@ readonly bin=$state/tools/bin
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3 crane=v0.22.1 oras=v1.3.6
 readonly containerd=v2.4.2
-readonly kubernetes=v1.33.13 helm=v3.22.0 openreports=v0.2.1
+readonly kubernetes=v1.33.13 helm=v3.22.0 openreports=v0.2.1 prometheus_operator=v0.85.0
 
 sets=("$@")
 [ $# != 0 ] || sets=(peers kubernetes)
@@ -142,6 +142,8 @@ kubernetes() {
   build helm "helm.sh/helm/v3 $helm" install helm.sh/helm/v3/cmd/helm@$helm helm
   build containerd-2 "github.com/containerd/containerd/v2 $containerd" containerd_2
   build openreports.yaml "github.com/openreports/reports-api $openreports" module_file github.com/openreports/reports-api@$openreports config/install.yaml openreports.yaml
+  build podmonitors.yaml "github.com/prometheus-operator/prometheus-operator $prometheus_operator" module_file \
+    github.com/prometheus-operator/prometheus-operator@$prometheus_operator example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml podmonitors.yaml
   build pause "$(sha256sum <$from/pause.c | cut -c1-16)" "${CC:-cc}" -O2 -static -s -o "$bin/pause" $from/pause.c
 }
 

@@ -1,9 +1,9 @@
 /** The chart and the images as they are shipped, on a real cluster: install, join, rights, a drift in a pod, upgrade, uninstall. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { generateKeyPairSync, randomUUID } from "node:crypto";
-import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { credentials, Metadata } from "@grpc/grpc-js";
 import { type EnrolmentOptions, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
@@ -28,6 +28,8 @@ import { type PushedImage, pushImage } from "../images/push.ts";
 import { contexts } from "./contexts.ts";
 import { objectStatuses } from "./object-statuses.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
+import { ownPods } from "./own-pods.ts";
+import { pluginEnvironment, runPlugin } from "./plugin.ts";
 import type { ReleaseBed } from "./release-bed.ts";
 import { runningPods } from "./running-pods.ts";
 import { tpmNodes } from "./tpm-nodes.ts";
@@ -46,6 +48,8 @@ let bed: Testbed;
 let cluster: Kubernetes;
 let workload: PushedImage;
 let forward: ChildProcess | undefined;
+/** PEM of the key that signed agent and verifier. */
+let releaseKey: string;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-chart-"));
@@ -54,10 +58,23 @@ beforeAll(async () => {
   cluster = bed.kubernetes;
   const layout = join(home, "images");
   const images = await buildImages({ output: layout, cache: CACHE });
-  await publish(images, { layout, registry: `${bed.registry.host}/ship`, tag: "0.1.0", plainHttp: true });
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  releaseKey = publicKey.export({ type: "spki", format: "pem" }).toString();
+  const key = join(home, "release.key");
+  writeFileSync(key, privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
+  const shipped = { layout, registry: `${bed.registry.host}/ship`, tag: "0.1.0", plainHttp: true };
+  const observing = ["hullmark-agent", "hullmark-verifier"];
+  await publish(
+    images.filter(({ name }) => !observing.includes(name)),
+    shipped,
+  );
+  await publish(
+    images.filter(({ name }) => observing.includes(name)),
+    { ...shipped, key },
+  );
   workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(await loadPrograms()));
   await cluster.kubectl(["create", "namespace", NAMESPACE]);
-  await cluster.kubectl(["apply", "--server-side", `--filename=${tool("openreports.yaml")}`]);
+  for (const kinds of ["openreports.yaml", "podmonitors.yaml"]) await cluster.kubectl(["apply", "--server-side", `--filename=${tool(kinds)}`]);
 }, 900_000);
 
 afterAll(async () => {
@@ -343,6 +360,21 @@ ${apiServerSettings("follower-token")}
   });
 });
 
+/** For one claim, of a folder that its writer owns. */
+const persistentVolume = (name: string, path: string): object => ({
+  ...{ apiVersion: "v1", kind: "PersistentVolume", metadata: { name } },
+  spec: {
+    capacity: { storage: "10Gi" },
+    accessModes: ["ReadWriteOnce"],
+    storageClassName: "by-hand",
+    hostPath: { path },
+    persistentVolumeReclaimPolicy: "Retain",
+  },
+});
+
+/** Where the verifier's state is on the node. */
+const volume = (): string => join(cluster.containerdRoot, "../volume");
+
 /** What a service account may do in Hullmark's namespace beyond what everybody may. */
 async function rights(as: string): Promise<readonly string[]> {
   const listed = await here("auth", "can-i", "--list", "--no-headers", `--as=${as}`, "--as-group=system:serviceaccounts", "--as-group=system:authenticated");
@@ -407,6 +439,8 @@ describe("the chart", () => {
         "admission.failurePolicy=Fail",
         "admission.clientCaConfigMap=api-server",
         "podEvents.enabled=false",
+        "podMonitor.enabled=true",
+        "podMonitor.labels.release=prometheus",
         "verifier.pods.enabled=false",
         "actuator.enabled=true",
         "actuator.limits.protect={payments/*}",
@@ -474,19 +508,10 @@ describe("the chart", () => {
 
   test("installs: verifier ready, agents joined by the cluster's word, everything judged", async () => {
     before = await everything();
-    const folder = join(cluster.containerdRoot, "../volume");
+    const folder = volume();
     mkdirSync(folder, { recursive: true });
     chownSync(folder, 65532, 65532);
-    await apply({
-      ...{ apiVersion: "v1", kind: "PersistentVolume", metadata: { name: "by-hand" } },
-      spec: {
-        capacity: { storage: "10Gi" },
-        accessModes: ["ReadWriteOnce"],
-        storageClassName: "by-hand",
-        hostPath: { path: folder },
-        persistentVolumeReclaimPolicy: "Retain",
-      },
-    });
+    await apply(persistentVolume("by-hand", folder));
     await helm("install", "hullmark", CHART, ...settings(), "--wait", "--timeout", "300s");
     await openForward();
     const nodes = await eventually(
@@ -661,7 +686,7 @@ describe("the chart", () => {
     });
 
     test("a drill touches no pod without its label, whatever its name", async () => {
-      vi.stubEnv("PATH", pluginEnvironment(cluster.kubeconfig)["PATH"]);
+      vi.stubEnv("PATH", pluginEnvironment(home, cluster.kubeconfig)["PATH"]);
       const [run, signal] = ["0123456789", AbortSignal.timeout(120_000)];
       const release = { namespace: NAMESPACE, name: "hullmark" };
       const target = new PodTarget({
@@ -700,7 +725,7 @@ describe("the chart", () => {
 
     test("completes", async () => {
       const { stdout } = await execute(tool("kubectl"), ["__complete", "hullmark", "-n", "default", "drift", ""], {
-        env: pluginEnvironment(cluster.kubeconfig),
+        env: pluginEnvironment(home, cluster.kubeconfig),
       });
       expect(stdout).toMatch(/^ls\t/m);
       expect(stdout).toMatch(/^:4$/m);
@@ -799,6 +824,8 @@ describe("the chart", () => {
     );
     expect(Object.values(nodes.summary ?? {}).reduce((sum, count) => sum + count, 0)).toBe(1);
   });
+
+  ownPods(() => ({ ...atWork(), releaseKey, volume: volume(), openForward, json }));
 
   test("upgrades: the verifier comes again with its CA and log, nothing open is lost, and nobody is paged", { timeout: 600_000 }, async () => {
     await using receiver = await new HttpReceiver().start(cluster.network.hostAddress);
@@ -908,7 +935,7 @@ spec:
     const team = { authorities: [{ name: "team", key }], rules: [{ name: "signed", require: { signatures: { authorities: ["team"] } } }] };
     const metadata = { name: "hullmark", namespace: "default" };
     await apply({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata, spec: team });
-    const own = `${bed.registry?.host}/ship/hullmark-verifier:0.1.0`;
+    const own = `${bed.registry?.host}/ship/hullmark-cli:0.1.0`;
     const kept = await eventually(
       () => create("unsigned", own),
       (seen) => seen.includes("denied the request"),
@@ -973,7 +1000,13 @@ const upgrade = (...values: readonly string[]): Promise<string> =>
   helm("upgrade", "hullmark", CHART, ...settings(), "--set", values.join(","), "--wait", "--timeout", "300s");
 const atWork = (): ReleaseBed => ({ cluster, namespace: NAMESPACE, home, helm, upgrade, apply, plugin, eventually });
 
-const onCall = () => ({ cluster, registry: bed.registry?.host ?? "", home, namespace: NAMESPACE, environment: pluginEnvironment });
+const onCall = () => ({
+  cluster,
+  registry: bed.registry?.host ?? "",
+  home,
+  namespace: NAMESPACE,
+  environment: (kubeconfig: string) => pluginEnvironment(home, kubeconfig),
+});
 
 /** As NOTES.txt tells people to: the Secret's files, and the verifier's port brought here. */
 async function openForward(): Promise<void> {
@@ -998,24 +1031,7 @@ async function json<T>(...args: string[]): Promise<T> {
   return JSON.parse(stdout) as T;
 }
 
-/** PATH as of somebody who has the command, and the plugin by linking it. */
-function pluginEnvironment(kubeconfig: string): NodeJS.ProcessEnv {
-  const folder = join(home, "plugin");
-  mkdirSync(folder, { recursive: true });
-  for (const name of ["hullmark", "kubectl-hullmark", "kubectl_complete-hullmark"]) {
-    rmSync(join(folder, name), { force: true });
-    symlinkSync(join(REPOSITORY, "dist/hullmark.js"), join(folder, name));
-  }
-  const path = [folder, dirname(tool("kubectl")), dirname(tool("helm")), dirname(process.execPath), process.env["PATH"] ?? ""].join(":");
-  return { ...process.env, PATH: path, KUBECONFIG: kubeconfig };
-}
-
-async function plugin(kubeconfig: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return execute(tool("kubectl"), ["hullmark", ...args], { env: pluginEnvironment(kubeconfig), maxBuffer: 16 << 20 }).then(
-    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
-    (error: { code: number; stdout: string; stderr: string }) => ({ code: error.code, stdout: error.stdout, stderr: error.stderr }),
-  );
-}
+const plugin = (kubeconfig: string, ...args: string[]) => runPlugin(home, kubeconfig, args);
 
 /** Of a service account of the release's namespace. */
 async function kubeconfigOf(account: string): Promise<string> {
