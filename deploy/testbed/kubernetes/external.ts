@@ -7,6 +7,8 @@ export interface ExternalCluster {
   readonly kubeconfig: string;
   /** HOST[:PORT] of a registry that its nodes and this host reach by this name. */
   readonly registry: string;
+  /** Path of a file of the chart's values that this cluster needs (where its runtime is, a storage class); undefined: the chart's own do. */
+  readonly values: string | undefined;
   kubectl(args: readonly string[], input?: string): Promise<string>;
 }
 
@@ -20,5 +22,10 @@ export function externalCluster(): ExternalCluster | undefined {
   const registry = process.env["HULLMARK_TEST_REGISTRY"];
   if (!kubeconfig && !registry) return undefined;
   if (!kubeconfig || !registry) throw new TestbedError("start_failed", "HULLMARK_TEST_KUBECONFIG and HULLMARK_TEST_REGISTRY go together");
-  return { kubeconfig, registry, kubectl: (args, input) => runKubectl(tool("kubectl"), kubeconfig, args, input) };
+  return {
+    kubeconfig,
+    registry,
+    values: process.env["HULLMARK_TEST_VALUES"] || undefined,
+    kubectl: (args, input) => runKubectl(tool("kubectl"), kubeconfig, args, input),
+  };
 }

@@ -16,15 +16,19 @@ import { parse, parseAllDocuments } from "yaml";
 import { PodTarget } from "../../../cli/drill/pod-target.ts";
 import { Kubectl } from "../../../cli/kubectl/kubectl.ts";
 import { buildImages } from "../../../deploy/images/build.ts";
+import { buildEarlier } from "../../../deploy/images/earlier.ts";
 import { publish } from "../../../deploy/images/publish.ts";
 import { freePort } from "../../../deploy/testbed/http-service.ts";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
+import { externalCluster } from "../../../deploy/testbed/kubernetes/external.ts";
 import { tool } from "../../../deploy/testbed/kubernetes/tools.ts";
+import { REPOSITORY, STATE_ROOT } from "../../../deploy/testbed/paths.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
 import { TestVerifier } from "../../fakes/verifier.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { anyCluster } from "./any-cluster.ts";
 import { contexts } from "./contexts.ts";
 import { objectStatuses } from "./object-statuses.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
@@ -36,9 +40,8 @@ import { tpmNodes } from "./tpm-nodes.ts";
 import { wholeRights } from "./whole-rights.ts";
 
 const execute = promisify(execFile);
-const REPOSITORY = new URL("../../..", import.meta.url).pathname;
 const CHART = join(REPOSITORY, "deploy/helm/hullmark");
-const CACHE = join(process.env["HULLMARK_STATE"] ?? join(REPOSITORY, ".hullmark"), "cache/debian");
+const CACHE = join(STATE_ROOT, "cache/debian");
 const NAMESPACE = "hullmark";
 const AGENT = `system:serviceaccount:${NAMESPACE}:hullmark-agent`;
 const VERIFIER = `system:serviceaccount:${NAMESPACE}:hullmark-verifier`;
@@ -58,6 +61,7 @@ beforeAll(async () => {
   cluster = bed.kubernetes;
   const layout = join(home, "images");
   const images = await buildImages({ output: layout, cache: CACHE });
+  await buildEarlier(STATE_ROOT);
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   releaseKey = publicKey.export({ type: "spki", format: "pem" }).toString();
   const key = join(home, "release.key");
@@ -75,7 +79,7 @@ beforeAll(async () => {
   workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(await loadPrograms()));
   await cluster.kubectl(["create", "namespace", NAMESPACE]);
   for (const kinds of ["openreports.yaml", "podmonitors.yaml"]) await cluster.kubectl(["apply", "--server-side", `--filename=${tool(kinds)}`]);
-}, 900_000);
+}, 1_800_000);
 
 afterAll(async () => {
   vi.unstubAllEnvs();
@@ -384,6 +388,39 @@ async function rights(as: string): Promise<readonly string[]> {
     .filter((line) => line !== "" && !line.startsWith("selfsubject") && !line.startsWith("["))
     .sort();
 }
+
+// Of the bed nothing but what somebody else's cluster would be given by.
+describe("by its kubeconfig alone", () => {
+  const folder = (): string => join(cluster.containerdRoot, "../volume-given");
+
+  beforeAll(async () => {
+    mkdirSync(folder(), { recursive: true });
+    chownSync(folder(), 65532, 65532);
+    await apply(persistentVolume("given", folder()));
+    const values = {
+      agent: { runtime: { rootDirectory: cluster.containerdRoot, otherContainers: "ignore" } },
+      verifier: { registries: { plainHttp: [bed.registry?.host] }, persistence: { storageClassName: "by-hand" } },
+    };
+    const file = join(home, "given-values.yaml");
+    writeFileSync(file, JSON.stringify(values));
+    vi.stubEnv("HULLMARK_TEST_KUBECONFIG", cluster.kubeconfig);
+    vi.stubEnv("HULLMARK_TEST_REGISTRY", bed.registry?.host);
+    vi.stubEnv("HULLMARK_TEST_VALUES", file);
+  });
+  afterAll(async () => {
+    vi.unstubAllEnvs();
+    await kubectl("delete", "persistentvolume", "given", "--ignore-not-found");
+  });
+
+  anyCluster(() => {
+    const given = externalCluster();
+    if (!given) throw new Error("no cluster is given");
+    return {
+      ...{ cluster: given, shipped: `${given.registry}/ship`, workload: workload.tagged, home },
+      hullmark: (...args) => plugin(given.kubeconfig, ...args),
+    };
+  });
+});
 
 describe("the chart", () => {
   test("is clean, and refuses values that it does not know", async () => {
