@@ -30,11 +30,13 @@ import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { anyCluster } from "./any-cluster.ts";
 import { contexts } from "./contexts.ts";
+import { type NodeTraces, nodeTraces } from "./node-traces.ts";
 import { objectStatuses } from "./object-statuses.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
 import { ownPods } from "./own-pods.ts";
 import { pluginEnvironment, runPlugin } from "./plugin.ts";
 import type { ReleaseBed } from "./release-bed.ts";
+import { rotatedCertificates } from "./rotated-certificates.ts";
 import { runningPods } from "./running-pods.ts";
 import { tpmNodes } from "./tpm-nodes.ts";
 import { wholeRights } from "./whole-rights.ts";
@@ -542,9 +544,11 @@ describe("the chart", () => {
   });
 
   let before: readonly string[];
+  let traces: NodeTraces;
 
   test("installs: verifier ready, agents joined by the cluster's word, everything judged", async () => {
     before = await everything();
+    traces = await nodeTraces(cluster);
     const folder = volume();
     mkdirSync(folder, { recursive: true });
     chownSync(folder, 65532, 65532);
@@ -986,6 +990,8 @@ spec:
     expect(await here("auth", "can-i", "patch", "validatingwebhookconfigurations/other", `--as=${VERIFIER}`).catch(() => "no")).toMatch(/^no/);
   });
 
+  rotatedCertificates(atWork);
+
   tpmNodes(() => {
     const [tpm] = bed.tpms;
     if (!tpm) throw new Error("no TPM");
@@ -1001,6 +1007,9 @@ spec:
     await kubectl("delete", "pod", "web", "--grace-period=0", "--force", "--wait=true");
     await kubectl("delete", "persistentvolume", "by-hand");
     expect(await eventually(everything, (seen) => seen.join() === before.join(), 60_000)).toEqual(before);
+    // The kubelet takes its time.
+    const same = (seen: NodeTraces): boolean => JSON.stringify(seen) === JSON.stringify(traces);
+    expect(await eventually(() => nodeTraces(cluster), same, 60_000).catch(() => nodeTraces(cluster))).toEqual(traces);
   });
 });
 
