@@ -111,10 +111,11 @@ finished 'test images' images
 if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
 
 finished 'cosign and other Go programs' go-tools
+finished 'the earlier commit that is upgraded from' earlier
 # After the peers, whose tests come first: both hold the same lock. It waits more than it computes: the other suites run beside it.
 cluster_suite() {
   nice -n 5 bash deploy/testbed/go-tools.sh kubernetes || return
-  vitest_suite kubernetes 3300 --config test/vitest.kubernetes.config.ts
+  vitest_suite kubernetes 3900 --config test/vitest.kubernetes.config.ts
 }
 start kubernetes cluster_suite
 
@@ -123,8 +124,6 @@ finished 'native tests with address and undefined-behaviour sanitizers' sanitize
 echo; echo 'Integration'
 vitest_suite integration 3300 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
-
-finished 'the earlier commit that is upgraded from' earlier
 
 echo; echo 'End to end'
 vitest_suite e2e 3000 --config test/vitest.e2e.config.ts
