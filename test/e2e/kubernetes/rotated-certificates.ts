@@ -101,6 +101,10 @@ export function rotatedCertificates(of: () => ReleaseBed): void {
         ...["verifier.enrolment.certificateMinutes=1", "podDisruptionBudget.maxUnavailable=0"],
         ...["admission.enabled=true", "admission.failurePolicy=Fail", "actuator.enabled=true", "actuator.persistence.enabled=false"],
       );
+      // The agent has a certificate for an hour, by which the next verifier knows it too; in need of a shorter one is who begins anew.
+      await of().eventually(nodes, ([node]) => node?.verdict === STANDS && node.connected);
+      await here("rollout", "restart", "daemonset/hullmark-agent");
+      await here("rollout", "status", "daemonset/hullmark-agent", "--timeout=300s");
       [agent, verifier] = [(await onlyPod(of(), "agent")).metadata.name, (await onlyPod(of(), "verifier")).metadata.name];
       [mainPort, enrolmentPort] = [await freePort(), await freePort()];
       const ports = [`${mainPort}:7443`, `${enrolmentPort}:7444`];
