@@ -112,12 +112,17 @@ if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.s
 
 finished 'cosign and other Go programs' go-tools
 finished 'the earlier commit that is upgraded from' earlier
-# After the peers, whose tests come first: both hold the same lock. It waits more than it computes: the other suites run beside it.
-cluster_suite() {
+# After the peers, whose tests come first: both hold the same lock. They wait more than they compute: two clusters at once, and the other suites beside them.
+cluster_suites() {
   nice -n 5 bash deploy/testbed/go-tools.sh kubernetes || return
-  vitest_suite kubernetes 3900 --config test/vitest.kubernetes.config.ts
+  vitest_suite kubernetes-detect 3600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/detect.test.ts >"$logs/kubernetes-detect.log" 2>&1 &
+  vitest_suite kubernetes 3600 --config test/vitest.kubernetes.config.ts --exclude test/e2e/kubernetes/detect.test.ts
+  export HULLMARK_ENGINE_BIN=$containerd_2
+  vitest_suite containerd-2 900 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/{runtime-contract,cri}.test.ts
+  wait
 }
-start kubernetes cluster_suite
+readonly containerd_2=$HULLMARK_STATE/tools/containerd-2
+start kubernetes cluster_suites
 
 finished 'native tests with address and undefined-behaviour sanitizers' sanitizers
 
@@ -129,14 +134,12 @@ echo; echo 'End to end'
 vitest_suite e2e 3000 --config test/vitest.e2e.config.ts
 record_suite e2e test/vitest.e2e.config.ts
 
-echo; echo 'On a real cluster'
+echo; echo 'On a real cluster, and on containerd 2'
 wait "$job_kubernetes" || true
-cat "$logs/kubernetes.log"
+cat "$logs/kubernetes-detect.log" "$logs/kubernetes.log" || true
+record_suite kubernetes-detect test/vitest.kubernetes.config.ts
 record_suite kubernetes test/vitest.kubernetes.config.ts
-
-echo; echo 'On containerd 2'
-export HULLMARK_ENGINE_BIN=$HULLMARK_STATE/tools/containerd-2
-vitest_suite containerd-2 900 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/{runtime-contract,cri}.test.ts
+export HULLMARK_ENGINE_BIN=$containerd_2
 record_suite containerd-2 test/vitest.kubernetes.config.ts
 vitest_suite containerd-2-layers 600 --config test/vitest.config.ts test/integration/replay-engines.test.ts
 record_suite containerd-2-layers test/vitest.config.ts
