@@ -147,7 +147,7 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
   const declared = new Map(
     told.map(({ asked = "", ...each }) => [
       each.destination,
-      { ...each, askedSource: asked, options: [...each.options], declared: true, missing: missing(each.destination) },
+      { ...each, askedSource: asked, options: [...each.options], declared: true, missing: missing(each.destination), replaced: false },
     ]),
   );
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
@@ -168,7 +168,7 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);
   const seen = new Map<string, Set<string>>();
-  const others = points.filter((each) => {
+  const undeclared = points.flatMap((each) => {
     const name = utf8(each.destination);
     // Mounted over something that is known: one more at a place than the runtime declares. The very same once more covers nothing: while `docker cp` runs,
     // the engine mounts its files and the volumes again below the container's root, and the kernel passes these on to a container whose root is a slave.
@@ -178,19 +178,12 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
     const again = before !== undefined && more <= 0 && !before.has(what);
     seen.set(name, (before ?? new Set()).add(what));
     left.set(name, more - 1);
-    const replaced = each.replaced && !isOrphan(each, orphaned);
-    if (!known.has(name) && isOfNode(each, name)) return false;
-    return (again || replaced || !known.has(name)) && !(/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type));
+    const replaced = again || (each.replaced === true && !isOrphan(each, orphaned));
+    if (!known.has(name) && isOfNode(each, name)) return [];
+    if ((known.has(name) && !replaced) || (/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type))) return [];
+    const { type, source } = each;
+    return [{ destination: beginning(name), type, source: utf8(source), askedSource: "", options: [], declared: false, missing: false, replaced }];
   });
-  const undeclared = others.map(({ destination, type, source }) => ({
-    destination: beginning(utf8(destination)),
-    type,
-    source: utf8(source),
-    askedSource: "",
-    options: [],
-    declared: false,
-    missing: false,
-  }));
   return [...declared.values(), ...undeclared].sort((a, b) => (a.destination < b.destination ? -1 : 1));
 }
 

@@ -175,8 +175,7 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
   const shown = new Set(configuration.mounts.filter(({ declared }) => !declared).map(({ destination }) => destination));
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;
-    if (mount.missing && identity.pod === undefined && !isKernelMount(destination) && !shown.has(resolveInImage(reference, destination)))
-      findings.push(unmounted(mount, rules));
+    if (mount.missing && !isKernelMount(destination) && !shown.has(resolveInImage(reference, destination))) findings.push(unmounted(mount, rules));
     // The root itself is not among the mounts that are told: what is told of `/` lies over it, or in its place.
     const mayBeRuntimes = declared || (!complete && destination !== "/") || destination === "/dev/console";
     const ofRuntime = mayBeRuntimes && isRuntimeMount(defaults, destination, mount.type);
@@ -189,7 +188,7 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
     if ((!ofNode && !ofUser && ofRuntime) || (declared && defaults.mountTypes.has(mount.type)) || allowed) continue;
     if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
       continue;
-    if (!declared && resolved.has(destination)) continue;
+    if (!declared && resolved.has(destination) && !mount.replaced) continue;
     const path = Buffer.from(destination);
     const observed = `${printable(mount.type)} from ${printable(Buffer.from(mount.source))}`;
     const summary = declared ? `${observed} mounted` : `${observed} mounted after the start, unknown to the runtime`;

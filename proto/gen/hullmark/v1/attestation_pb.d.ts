@@ -1510,6 +1510,13 @@ export declare type Mount = Message<"hullmark.v1.Mount"> & {
    * @generated from field: string asked_source = 7;
    */
   askedSource: string;
+
+  /**
+   * Not declared, and over another mount or in the place of one that was there when the container was first looked at.
+   *
+   * @generated from field: bool replaced = 8;
+   */
+  replaced: boolean;
 };
 
 /**
