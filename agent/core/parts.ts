@@ -178,13 +178,21 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
     const again = before !== undefined && more <= 0 && !before.has(what);
     seen.set(name, (before ?? new Set()).add(what));
     left.set(name, more - 1);
-    const replaced = again || (each.replaced === true && !isOrphan(each, orphaned));
+    const replaced = again || (each.replaced === true && !isOrphan(each, orphaned) && !isRewritten(each, facts));
     if (!known.has(name) && isOfNode(each, name)) return [];
     if ((known.has(name) && !replaced) || (/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type))) return [];
     const { type, source } = each;
     return [{ destination: beginning(name), type, source: utf8(source), askedSource: "", options: [], declared: false, missing: false, replaced }];
   });
   return [...declared.values(), ...undeclared].sort((a, b) => (a.destination < b.destination ? -1 : 1));
+}
+
+/**
+ * Whether a pod's volume is still the same one, whose file was taken from its name meanwhile: so the kubelet writes a ConfigMap's new content beside the old, of which a subPath
+ * is bound. Of files that are judged by their content that is never said.
+ */
+function isRewritten({ destination, nameless }: MountPoint, { pod, engineFiles }: ContainerFacts): boolean {
+  return pod !== undefined && nameless === true && !engineFiles.some((file) => file.destination === utf8(destination));
 }
 
 /** At most {@link MAX_DESTINATION_BYTES}, without cutting a character in two. */

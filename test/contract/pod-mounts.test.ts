@@ -149,4 +149,13 @@ describe("a pod's container", () => {
     // The very same once more covers nothing.
     expect(found([...SHOWN, ...SHOWN.filter((line) => line.split(" ")[4] === place)])).toEqual([]);
   });
+
+  test("of whose ConfigMap the kubelet has written the next content: the part of it that was bound has no name any more, and is the same", () => {
+    const rewritten = (line: string): string => line.replace(/(\S+) (\S+) rw,relatime/, "$1//deleted $2 rw,relatime");
+    expect(rewritten(SHOWN.find((line) => line.includes("one.conf")) ?? "")).toContain("/one.conf//deleted /app/one.conf ");
+    expect(found(at("/app/one.conf", rewritten))).toEqual([]);
+    expect(found(at("/app/one.conf", (line) => rewritten(line).replace("/..2026_11_27/", "/..2026_11_28/")))).toEqual(["undeclared-mount /app/one.conf"]);
+    // Of a file whose content is judged, whoever took its name has something in mind.
+    expect(found(at("/etc/hosts", rewritten))).toEqual(["undeclared-mount /etc/hosts"]);
+  });
 });
