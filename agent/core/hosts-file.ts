@@ -11,3 +11,13 @@ export function hostsEntries(text: string): string[] {
     return names.map((name) => `${name}:${address}`);
   });
 }
+
+/**
+ * The node's own hosts file, as it is now. The agent's in a pod is another one, or, bound into it, the node's of when the pod was made: what replaces a file by renaming (Ansible,
+ * sed -i) leaves that one behind.
+ * @param proc where the node's procfs is mounted @returns latin1; empty: none can be read
+ */
+export async function nodeHosts(read: (path: string) => Promise<string>, proc = "/proc"): Promise<string> {
+  const own = () => read("/etc/hosts").catch(() => "");
+  return await read(`${proc}/1/root/etc/hosts`).catch(own);
+}

@@ -15,6 +15,7 @@ import {
   RuntimeService,
 } from "@hullmark/proto/cri";
 import { RpcChannel, RpcError, type ServiceClient } from "@hullmark/proto/rpc";
+import { nodeHosts } from "../../core/hosts-file.ts";
 import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
 import { containerFacts, type Told } from "./container-facts.ts";
 import { bindKind, type MountOwner, SUBPATH } from "./mount-kind.ts";
@@ -223,7 +224,7 @@ export class CriRuntime implements ContainerRuntime {
       pod,
       configBlobPath: hex && blobs ? join(blobs, hex) : undefined,
       mountTypes: await mountTypes(info, owner),
-      nodeHosts: await readFile("/etc/hosts", "latin1").catch(() => ""),
+      nodeHosts: await nodeHosts((path) => readFile(path, "latin1")),
     };
   }
 

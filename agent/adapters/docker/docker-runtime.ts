@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import Docker from "dockerode";
+import { nodeHosts } from "../../core/hosts-file.ts";
 import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
 import { containerFacts, hostGatewayIps } from "./container-facts.ts";
 import { namespacesOfHost } from "./host-namespaces.ts";
@@ -78,7 +79,7 @@ export class DockerRuntime implements ContainerRuntime {
     const [spec, image, owner] = await Promise.all([readOciSpec(pid, id), this.#image(container.Image), this.#networkOwner(container, signal)]);
     return containerFacts(container, spec, image, await this.#configBlobPath(container, spec?.root?.path), {
       hostGateways: owner?.HostConfig.ExtraHosts?.some((each: string) => each.endsWith("host-gateway")) ? await this.#hostGateways() : [],
-      hostHosts: owner?.HostConfig.NetworkMode === "host" ? await readFile("/etc/hosts", "latin1").catch(() => "") : "",
+      hostHosts: owner?.HostConfig.NetworkMode === "host" ? await nodeHosts((path) => readFile(path, "latin1")) : "",
       networkOwner: owner,
       hostNamespaces: await namespacesOfHost(pid),
     });
