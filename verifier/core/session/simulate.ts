@@ -146,11 +146,13 @@ function simulateContainer(
   const identity = memory.containers.get(id)?.identity;
   const [is, would] = [before, after].map((under) => session.simulate(id, under, nowMs));
   if (!identity || !is || !would) return undefined;
-  const { imageReference, name: containerName, workload, labels } = identity;
+  const { name: containerName, workload, labels } = identity;
+  // By the name under which it was judged, which is not always the node's own.
+  const { imageReference } = is.row;
   const image = { reference: imageReference, containerName, workload, labels, nodeName: node.name, before: imageWord(is), after: imageWord(would) };
   const findings = changedFindings(is.appraisal.findings, would.appraisal.findings);
   if (findings.length === 0 && sameResult(is.row, would.row)) return { would, image, change: undefined };
-  const subject = { ...identity, containerName: identity.name, nodeName: node.name };
+  const subject = { imageReference, containerName, workload, labels, nodeName: node.name };
   const said = ({ policy }: Simulated, row: WorkloadRow): Said => ({ row, rule: matchRule(policy, subject)?.name ?? "" });
   const results = { node, before: said(before, is.row), after: said(after, would.row) };
   return { would, image, change: { ...results, findings: findings.slice(0, maxFindings), findingsChanged: findings.length } };
