@@ -182,7 +182,11 @@ export class CriRuntime implements ContainerRuntime {
     const listed = (await guard(() => this.#runtime.listContainers({ filter: { id } }, options))).containers[0];
     if (!listed) return undefined;
     const sandbox = await missing(guard(() => this.#runtime.podSandboxStatus({ podSandboxId: listed.podSandboxId, verbose: true }, options)));
-    return this.#told(listed, { status, info }, sandbox?.status, parseSandboxInfo(sandbox?.info ?? {}), signal);
+    const ofSandbox = parseSandboxInfo(sandbox?.info ?? {});
+    // Whose namespaces it takes stands there alone: that is no container with none of the node's.
+    if (sandbox && !ofSandbox?.runtimeSpec)
+      throw new ContainerRuntimeError("RUNTIME_PROTOCOL", `nothing is told of the sandbox of container ${id.slice(0, 12)}`);
+    return this.#told(listed, { status, info }, sandbox?.status, ofSandbox, signal);
   }
 
   /** The sandbox's own process, which holds the pod's namespaces, is a container like any other. */

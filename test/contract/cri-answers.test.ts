@@ -1,0 +1,66 @@
+/** What the CRI adapter makes of answers that lack what an appraisal rests on: faults of a runtime that speaks the protocol. */
+import { join } from "node:path";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { ContainerState, ImageService, PodSandboxState, RuntimeService } from "@hullmark/proto/cri";
+import { addService, RpcError } from "@hullmark/proto/rpc";
+import { expect, onTestFinished, test } from "vitest";
+import { CriRuntime } from "../../agent/adapters/cri/cri-runtime.ts";
+import { scratch } from "../native/tree-support.ts";
+
+const [CONTAINER, SANDBOX] = ["b".repeat(64), "a".repeat(64)];
+const joined = ["ipc", "uts", "network"].map((type) => ({ type, path: `/proc/4711/ns/${type}` }));
+const OF_CONTAINER = { pid: process.pid, runtimeSpec: { process: {}, linux: { namespaces: [{ type: "pid" }, { type: "mount" }, ...joined] } } };
+const OF_SANDBOX = { pid: process.pid, runtimeSpec: { process: {}, linux: { namespaces: [{ type: "pid" }, { type: "ipc" }, { type: "mount" }] } } };
+
+interface Answers {
+  readonly container?: string;
+  /** undefined: there is no such sandbox. */
+  readonly sandbox: string | undefined;
+}
+
+async function inspected({ container = JSON.stringify(OF_CONTAINER), sandbox }: Answers) {
+  const socketPath = join(scratch(), "cri.sock");
+  const server = new Server();
+  const pass = (): void => undefined;
+  const runtime = {
+    version: async () => ({ runtimeName: "containerd", runtimeVersion: "1.6.20" }),
+    status: async () => ({ info: { config: "{}" } }),
+    listContainers: async () => ({ containers: [{ id: CONTAINER, podSandboxId: SANDBOX }] }),
+    listPodSandbox: async () => ({ items: [{ id: SANDBOX, state: PodSandboxState.SANDBOX_READY }] }),
+    containerStatus: async () => ({ status: { id: CONTAINER, state: ContainerState.CONTAINER_RUNNING }, info: { info: container } }),
+    async podSandboxStatus() {
+      if (sandbox === undefined) throw new RpcError("NOT_FOUND", "no such sandbox");
+      return { status: { id: SANDBOX, state: PodSandboxState.SANDBOX_READY }, info: { info: sandbox } };
+    },
+    async *getContainerEvents(): AsyncGenerator<never> {},
+  };
+  addService(server, RuntimeService, runtime, pass, pass);
+  addService(server, ImageService, { imageStatus: async () => ({}), imageFsInfo: async () => ({ imageFilesystems: [] }) }, pass, pass);
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve()));
+  });
+  onTestFinished(() => server.forceShutdown());
+  const cri = new CriRuntime({ socketPath, kubeletDirectory: "/var/lib/kubelet", reportOthers: false });
+  onTestFinished(() => cri.close());
+  return await cri.inspect(CONTAINER, new AbortController().signal);
+}
+
+test("a container takes the node's namespaces from its sandbox", async () => {
+  expect(await inspected({ sandbox: JSON.stringify(OF_SANDBOX) })).toMatchObject({ id: CONTAINER, hostNamespaces: ["net", "uts"] });
+});
+
+test.each<[string, string]>([
+  ["nothing", ""],
+  ["what is no JSON", "{"],
+  ["no configuration", JSON.stringify({ pid: 1 })],
+  ["more than is read", JSON.stringify({ ...OF_SANDBOX, config: { annotations: { x: "x".repeat(5 << 20) } } })],
+])("of a container whose sandbox is told with %s nothing is said, not that it has none of the node's", async (_, sandbox) => {
+  await expect(inspected({ sandbox })).rejects.toMatchObject({ code: "RUNTIME_PROTOCOL" });
+});
+
+test.each<[string, string]>([
+  ["nothing", ""],
+  ["no configuration", JSON.stringify({ pid: 1 })],
+])("so it is of a container that is told with %s itself", async (_, container) => {
+  await expect(inspected({ container, sandbox: JSON.stringify(OF_SANDBOX) })).rejects.toMatchObject({ code: "RUNTIME_PROTOCOL" });
+});
