@@ -122,6 +122,18 @@ test("what is there counts in its namespace, is told so, and stands in the log; 
   expect(asked[0]).toBe("/apis/hullmark.dev/v1/attestationpolicies?fieldSelector=metadata.name%3Dhullmark&limit=2");
 });
 
+test("what somebody writes into a status that is no status keeps nobody's policy from being in force", async () => {
+  const said = { status: "True", reason: "Good", message: "", observedGeneration: 2 ** 63 };
+  await follow(listed(object("mallory", narrow, 1, [said]), object("shop", narrow)));
+  await soon(() => expect(patched).toHaveLength(2));
+  expect([mayArgs("shop"), mayArgs("mallory")]).toEqual([false, false]);
+  expect(patched.map(({ condition }) => condition)).toMatchObject([1, 1].map((observedGeneration) => ({ status: "True", observedGeneration })));
+  // So it is of what changes later.
+  await event("MODIFIED", object("mallory", narrow, 2, [said]));
+  await event("MODIFIED", object("shop", { rules: [] }, 2));
+  await soon(() => expect(mayArgs("shop")).toBe(true));
+});
+
 test("what would loosen does nothing, and that is told with it", async () => {
   await follow(listed(object("shop", { rules: [{ name: "web", allow: { privileged: true, env: ["A", "LD_PRELOAD"] } }] })));
   await soon(() => expect(patched).toHaveLength(1));

@@ -75,6 +75,12 @@ export const SaidCondition = z.object({
 });
 export type SaidCondition = z.infer<typeof SaidCondition>;
 
+/** Whoever may write it may write anything: that is no reason not to follow the object, nor those of others beside it. */
+export const SaidStatus = z
+  .object({ conditions: z.array(SaidCondition).optional() })
+  .optional()
+  .catch(undefined);
+
 export interface InForce {
   readonly status: "True" | "False";
   readonly reason: string;

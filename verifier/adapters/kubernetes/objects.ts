@@ -2,7 +2,7 @@
 
 import type { ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
-import { follow, type InForce, SaidCondition, type Surroundings, writeInForce } from "./follow.ts";
+import { follow, type InForce, type SaidCondition, SaidStatus, type Surroundings, writeInForce } from "./follow.ts";
 
 const GROUP = "/apis/hullmark.dev/v1";
 
@@ -27,7 +27,7 @@ export function teamPolicies(name: string): ObjectKind {
 const TeamObject = z.object({
   metadata: z.object({ name: z.string(), namespace: z.string(), uid: z.string(), generation: z.int(), creationTimestamp: z.string() }),
   spec: z.unknown(),
-  status: z.object({ conditions: z.array(SaidCondition).optional() }).optional(),
+  status: SaidStatus,
 });
 const List = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(TeamObject) });
 

@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import * as z from "zod";
 import { ownAgentProblem } from "../../core/policy/own-agent.ts";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
-import { follow, inForce, SaidCondition, type Surroundings, writeInForce } from "./follow.ts";
+import { follow, inForce, SaidStatus, type Surroundings, writeInForce } from "./follow.ts";
 
 export interface PolicyObject {
   readonly namespace: string;
@@ -17,11 +17,7 @@ export interface PolicyObject {
 const Policy = z.object({
   metadata: z.object({ name: z.string(), generation: z.int(), resourceVersion: z.string() }),
   spec: z.record(z.string(), z.unknown()),
-  // Whoever may write it may write anything: that is no reason not to follow the policy.
-  status: z
-    .object({ conditions: z.array(SaidCondition).optional() })
-    .optional()
-    .catch(undefined),
+  status: SaidStatus,
 });
 const List = z.object({ metadata: z.object({ resourceVersion: z.string() }), items: z.array(Policy) });
 
