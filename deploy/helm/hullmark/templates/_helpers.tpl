@@ -119,7 +119,7 @@ enrolment:
   mode: {{ .Values.verifier.enrolment.mode }}
   acceptWithoutCertificate: {{ .Values.verifier.enrolment.acceptWithoutCertificate }}
   acceptJoinTokens: {{ .Values.verifier.enrolment.acceptJoinTokens }}
-  certificateMinutes: {{ .Values.verifier.enrolment.certificateMinutes | int64 }}
+  certificateMinutes: {{ .Values.verifier.enrolment.certificateMinutes | default 60 | int64 }}
 {{- with .Values.verifier.enrolment.makerRootsConfigMap }}
   makerRootFiles: [/etc/hullmark/tpm-makers/makers.pem]
 {{- end }}
