@@ -1,6 +1,6 @@
 /** Takes the cluster's DriftExceptions into the policy in force, and out again when they end, of which people are reminded. */
 import type { Logger } from "pino";
-import { type ApiServer, EXCEPTIONS, type FollowedObject, inForce, reportObject } from "./adapters/kubernetes/index.ts";
+import { type ApiServer, EXCEPTIONS, type FollowedObject, inForce, reportObjects } from "./adapters/kubernetes/index.ts";
 import { takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { AlertBook } from "./core/alerting/index.ts";
@@ -44,11 +44,12 @@ export function excepting(
     );
     if (signal.aborted) return;
     await remind(known.map((each) => ({ ...each, judged: judge(each, policies.current) })));
-    for (const each of known) {
-      if (signal.aborted) return;
-      const judged = judge(each, policies.current);
-      await reportObject(api, EXCEPTIONS, each, inForce(judged.inForce ? undefined : judged, each.generation), clock.nowMs());
-    }
+    const reports = known.map((object) => {
+      const judged = judge(object, policies.current);
+      return { object, now: inForce(judged.inForce ? undefined : judged, object.generation) };
+    });
+    const onRefused = (err: Error, count: number): void => logger.warn({ err, count }, "teams are not told of their exceptions");
+    await reportObjects(api, EXCEPTIONS, reports, { nowMs: clock.nowMs(), onRefused, signal });
   };
   return takingObjects(api, EXCEPTIONS, take, { clock, logger });
 }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import * as z from "zod";
-import { type ApiServer, type FollowedObject, inForce, reportObject, teamPolicies } from "./adapters/kubernetes/index.ts";
+import { type ApiServer, type FollowedObject, inForce, reportObjects, teamPolicies } from "./adapters/kubernetes/index.ts";
 import { takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
@@ -42,13 +42,15 @@ export function tightening(
       write(config, next);
       good = next;
     }
-    for (const { object, verdict } of judged) {
-      if (signal.aborted) return;
-      const condition = verdict.inForce
-        ? inForce(undefined, object.generation, { reason: "InPart", lines: verdict.idle })
-        : inForce(verdict, object.generation);
-      await reportObject(api, kind, object, condition, clock.nowMs());
-    }
+    const reports = judged.map(({ object, verdict }) => ({
+      object,
+      now: verdict.inForce ? inForce(undefined, object.generation, { reason: "InPart", lines: verdict.idle }) : inForce(verdict, object.generation),
+    }));
+    await reportObjects(api, kind, reports, {
+      nowMs: clock.nowMs(),
+      onRefused: (err, count) => logger.warn({ err, count }, "teams are not told of their policies"),
+      signal,
+    });
   };
   return takingObjects(api, kind, take, { clock, logger });
 }

@@ -27,6 +27,8 @@ let policies: PolicyHolder;
 let logged: LogEntry[];
 let patched: { path: string; condition: Condition }[];
 let asked: string[];
+/** Paths of statuses that the API server does not take. */
+let refuses: RegExp;
 let lists: { status: number; body: unknown }[];
 let tell: ((event: unknown) => void) | undefined;
 let timers: Set<() => void>;
@@ -39,7 +41,7 @@ const api = {
   },
   patch: async (path: string, body: { status: { conditions: Condition[] } }) => {
     patched.push({ path, condition: body.status.conditions[0] as Condition });
-    return { status: 200, body: {} };
+    return { status: refuses.exec(path) ? 422 : 200, body: {} };
   },
   async *watch(path: string, signal: AbortSignal) {
     asked.push(path);
@@ -83,6 +85,7 @@ beforeEach(() => {
   );
   [logged, patched, asked, lists, tell, timers, end] = [[], [], [], [], undefined, new Set(), undefined];
   policies = restarted();
+  refuses = /^$/;
 });
 afterEach(async () => {
   await end?.();
@@ -132,6 +135,16 @@ test("what somebody writes into a status that is no status keeps nobody's policy
   await event("MODIFIED", object("mallory", narrow, 2, [said]));
   await event("MODIFIED", object("shop", { rules: [] }, 2));
   await soon(() => expect(mayArgs("shop")).toBe(true));
+});
+
+test("a status that the API server does not take keeps nobody else from being told, and nobody's changes from being followed", async () => {
+  refuses = /namespaces\/mallory\//;
+  await follow(listed(object("mallory", narrow), object("shop", narrow)));
+  await soon(() => expect(patched.map(({ path }) => path.split("/")[5])).toEqual(["mallory", "shop"]));
+  await event("MODIFIED", object("shop", { rules: [] }, 2));
+  await soon(() => expect(mayArgs("shop")).toBe(true));
+  // Asked for once, and watched since.
+  expect(asked.filter((path) => path.includes("limit="))).toHaveLength(1);
 });
 
 test("what would loosen does nothing, and that is told with it", async () => {

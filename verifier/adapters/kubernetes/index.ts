@@ -1,6 +1,6 @@
 export { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
 export { inForce } from "./follow.ts";
-export { EXCEPTIONS, type FollowedObject, followObjects, type ObjectKind, reportObject, teamPolicies } from "./objects.ts";
+export { EXCEPTIONS, type FollowedObject, followObjects, type ObjectKind, reportObjects, teamPolicies } from "./objects.ts";
 export { ReviewedPeople } from "./people.ts";
 export { writePodEvent } from "./pod-events.ts";
 export { PodWatch } from "./pod-watch.ts";

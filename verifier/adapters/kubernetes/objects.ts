@@ -98,18 +98,35 @@ function followed({ metadata, spec, status }: z.infer<typeof TeamObject>): Follo
   return { name, namespace, uid, generation, createdMs: Date.parse(creationTimestamp), spec, said: status?.conditions?.[0] };
 }
 
-/** Writes the status where it says something else. @returns whether it was written @throws Error with the API server's status; the system's error */
-export async function reportObject(
+/** What is to be said of one of them. */
+interface Report {
+  readonly object: FollowedObject;
+  readonly now: InForce;
+}
+
+/**
+ * Writes each status that says something else.
+ * @param onRefused told, once, where the API server does not take some (what an older kind let through, a webhook): that keeps none of the others from theirs
+ * @throws Error with the API server's status where that is its own trouble; the system's error
+ */
+export async function reportObjects(
   api: Pick<Api, "patch">,
   { plural }: ObjectKind,
-  { namespace, name, said }: FollowedObject,
-  now: InForce,
-  nowMs: number,
-): Promise<boolean> {
-  const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}/status`;
-  const status = await writeInForce(api, path, now, said, nowMs);
-  // Deleted meanwhile: there is nobody to tell.
-  if (status !== undefined && status !== 200 && status !== 404)
-    throw new Error(`the API server answers ${status} to a change of the status of one of ${plural}`);
-  return status === 200;
+  reports: Iterable<Report>,
+  { nowMs, onRefused, signal }: { readonly nowMs: number; readonly onRefused: (first: Error, count: number) => void; readonly signal: AbortSignal },
+): Promise<void> {
+  const refused: Error[] = [];
+  for (const { object, now } of reports) {
+    if (signal.aborted) return;
+    const { namespace, name, said } = object;
+    const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}/status`;
+    const status = await writeInForce(api, path, now, said, nowMs);
+    // Deleted meanwhile: there is nobody to tell.
+    if (status === undefined || status === 200 || status === 404) continue;
+    const error = new Error(`the API server answers ${status} to a change of the status of ${namespace}/${name} of ${plural}`);
+    if (status < 400 || status >= 500 || status === 429) throw error;
+    refused.push(error);
+  }
+  const [first] = refused;
+  if (first) onRefused(first, refused.length);
 }
