@@ -140,3 +140,32 @@ test("of two that have opened it the first may do nothing any more: neither woul
   second.add(entry(2, T0));
   expect(ids(open())).toEqual([idOf(1), idOf(2)]);
 });
+
+/** As many as there is room for, each refused and over at its end. */
+function fill(): void {
+  const all = Array.from({ length: 10_000 }, (_, index) => entry(index, T0 + index, { settled: index % 2 === 0 ? DONE : REFUSED }));
+  fs.writeFileSync(join(directory, "ledger.jsonl"), all.map((add) => `${JSON.stringify({ add })}\n`).join(""));
+}
+
+test("where the disk has no room to write it anew, what is done next is still known after a restart", () => {
+  fill();
+  const full = open(T0);
+  const laterMs = T0 + LIFETIME_MS + 20_000;
+  room = 40;
+  expect(() => full.add(entry(10_000, laterMs))).toThrow(expect.objectContaining({ code: "ENOSPC" }));
+  room = undefined;
+  full.add(entry(10_001, laterMs, { settled: undefined, reported: false }));
+  expect(open(laterMs).get(idOf(10_001))).toBeDefined();
+}, 60_000);
+
+test("one that another has taken, and that is full, does not write over the other's", () => {
+  fill();
+  const first = open(T0);
+  const laterMs = T0 + LIFETIME_MS + 20_000;
+  const second = open(laterMs);
+  second.add(entry(10_000, laterMs));
+  expect(() => first.add(entry(10_001, laterMs))).toThrow(expect.objectContaining({ code: "LEDGER_TAKEN" }));
+  second.add(entry(10_002, laterMs));
+  const third = open(laterMs);
+  expect([third.get(idOf(10_000)), third.get(idOf(10_001)), third.get(idOf(10_002))].map((each) => each !== undefined)).toEqual([true, false, true]);
+}, 60_000);

@@ -111,10 +111,7 @@ export class FileLedger implements Ledger {
 
   add(entry: LedgerEntry): void {
     if (this.#entries.has(entry.intentId)) throw new LedgerError("LEDGER_KNOWN", `intent ${entry.intentId}`);
-    if (this.#isFull() && this.#forget(entry.receivedAtMs)) {
-      closeSync(this.#fd);
-      this.#fd = this.#rewrite();
-    }
+    if (this.#isFull()) this.#makeRoom(entry.receivedAtMs);
     if (this.#isFull()) throw new LedgerError("LEDGER_FULL", `${this.#entries.size} intents within two days`);
     this.#append({ add: toLine(entry) });
     this.#entries.set(entry.intentId, entry);
@@ -147,6 +144,15 @@ export class FileLedger implements Ledger {
 
   #isFull(): boolean {
     return this.#entries.size >= MAX_ENTRIES || this.#bytes >= FULL_BYTES;
+  }
+
+  /** @throws LedgerError LEDGER_TAKEN: what it would write is not all that was done; the system's error, and the file is as it was */
+  #makeRoom(nowMs: number): void {
+    this.mustBeOurs();
+    if (!this.#forget(nowMs)) return;
+    const before = this.#fd;
+    this.#fd = this.#rewrite();
+    closeSync(before);
   }
 
   /**
@@ -231,10 +237,15 @@ export class FileLedger implements Ledger {
     rmSync(fresh, { force: true });
     const fd = openSync(fresh, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
     const bytes = Buffer.from([...this.#entries.values()].map((entry) => `${JSON.stringify({ add: toLine(entry) })}\n`).join(""));
-    writeAll(fd, bytes);
-    fsyncSync(fd);
+    try {
+      writeAll(fd, bytes);
+      fsyncSync(fd);
+      renameSync(fresh, path);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
     this.#bytes = bytes.length;
-    renameSync(fresh, path);
     const directory = openSync(dirname(path), constants.O_RDONLY);
     fsyncSync(directory);
     closeSync(directory);
