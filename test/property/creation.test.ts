@@ -1,5 +1,5 @@
 /** What is asked of an engine for a rollback: what was asked for with the container stays, what its image brought is the other image's. Set against the engine's own rule. */
-import { creationOf, withoutImagesOwn } from "@hullmark/actuator/adapters/docker/creation";
+import { creationOf, unnamedVolumes, withoutImagesOwn } from "@hullmark/actuator/adapters/docker/creation";
 import type Docker from "dockerode";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -71,4 +71,23 @@ test("volumes stay with the service, except where the bad image alone declares t
   const made = creationOf(back, { name: "web", image: "r/web@sha256:1", intentId: "i" });
   expect(made.HostConfig.Binds).toEqual(["data:/data", "named:/named", "a1:/both", "a3:/asked"]);
   expect(made).toMatchObject({ Volumes: { "/asked": {} } });
+});
+
+test("a volume without a name stays with the service also where a mount asked for it, as those of Compose do", () => {
+  const Mounts = [
+    { Type: "volume", Name: "9".repeat(64), Destination: "/data", RW: true },
+    { Type: "volume", Name: "cache", Destination: "/cache", RW: true },
+    { Type: "bind", Source: "/srv", Destination: "/srv", RW: true },
+  ];
+  const asked = [
+    { Type: "volume", Target: "/data/", VolumeOptions: { NoCopy: true } },
+    { Type: "volume", Source: "cache", Target: "/cache" },
+    { Type: "bind", Source: "/srv", Target: "/srv" },
+    { Type: "tmpfs", Target: "/run" },
+  ];
+  const old = container({}, { Mounts, HostConfig: { Mounts: asked } } as unknown as Partial<Inspected>);
+  const { HostConfig } = creationOf(old, { name: "web", image: "r/web@sha256:1", intentId: "i" });
+  expect(HostConfig.Mounts).toEqual([{ ...asked[0], Source: "9".repeat(64) }, ...asked.slice(1)]);
+  expect(HostConfig.Binds).toEqual([]);
+  expect(unnamedVolumes(old)).toEqual(["9".repeat(64)]);
 });

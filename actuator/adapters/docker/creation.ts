@@ -1,4 +1,5 @@
 /** What the engine must be asked for to make a container as another one is: from the whole of what it tells of that one. Pure. */
+import { posix } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type Docker from "dockerode";
 import { type EngineNetwork, NO_NETWORK } from "../../ports/engine.ts";
@@ -25,7 +26,7 @@ export function creationOf(old: Inspected, { name, image, intentId }: { readonly
     // The default host name is the id's beginning: the new container gets its own.
     ...(!old.Id.startsWith(Hostname) && { Hostname }),
     Labels: { ...config.Labels, [INTENT_LABEL]: intentId },
-    HostConfig: { ...old.HostConfig, Binds: [...(old.HostConfig.Binds ?? []), ...anonymousVolumes(old)] },
+    HostConfig: { ...old.HostConfig, ...mountsOf(old), Binds: [...(old.HostConfig.Binds ?? []), ...anonymousVolumes(old)] },
     // Engines before 25 take one network at creation.
     ...(first && { NetworkingConfig: { EndpointsConfig: Object.fromEntries([first]) } }),
   };
@@ -84,22 +85,38 @@ function anonymousVolumes(container: Inspected): string[] {
   );
 }
 
+/** The same of a mount that was asked for without a name, as Compose asks for it: the engine would make another one, empty. */
+function mountsOf({ HostConfig, Mounts }: Inspected): Pick<Inspected["HostConfig"], "Mounts"> {
+  if (!HostConfig.Mounts) return {};
+  const nameAt = (target: string): string => Mounts.find(({ Type, Destination }) => Type === "volume" && Destination === plain(target))?.Name ?? "";
+  return {
+    Mounts: HostConfig.Mounts.map((mount) => (mount.Type === "volume" && !mount.Source ? { ...mount, Source: nameAt(mount.Target) } : mount)),
+  };
+}
+
+/** A path as the engine tells it, however it was asked for. */
+function plain(path: string): string {
+  return posix.normalize(path).replace(/(.)\/$/, "$1");
+}
+
 /** Those that nobody named: an engine that removes a container as it stops removes them too. */
 export function unnamedVolumes({ HostConfig, Mounts }: Inspected): string[] {
-  const named = new Set([
-    ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
-    ...(HostConfig.Mounts ?? []).filter(({ Source }) => Source).map(({ Target }) => Target),
-  ]);
+  const named = new Set(
+    [
+      ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
+      ...(HostConfig.Mounts ?? []).filter(({ Source }) => Source).map(({ Target }) => Target),
+    ].flatMap((path) => (path ? [plain(path)] : [])),
+  );
   return Mounts.flatMap(({ Type, Name, Destination }) => (Type === "volume" && Name && !named.has(Destination) ? [Name] : []));
 }
 
 /** Where something is mounted that was asked for by name. */
-function boundTo({ HostConfig }: Inspected): (string | undefined)[] {
+function boundTo({ HostConfig }: Inspected): string[] {
   return [
     ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
     ...(HostConfig.Mounts ?? []).map(({ Target }) => Target),
     ...Object.keys(HostConfig.Tmpfs ?? {}),
-  ];
+  ].flatMap((path) => (path ? [plain(path)] : []));
 }
 
 /** Those that it is on, with what joining each takes. */
