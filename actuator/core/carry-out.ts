@@ -70,19 +70,28 @@ type Passing = (point: ActuatorFailpoint) => void;
  */
 export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Captures | undefined, nowMs: number, passing: Passing): Promise<Settled> {
   if (entry.kind === ActionKind.RELEASE) return await contain(entry, engine, passing);
+  // All that is known of one that is gone afterwards would be gone with it.
+  const vanishes = entry.vanishesWith !== undefined || entry.takenAway === true;
+  const uncaptured = vanishes && !captures;
   // Whoever decided on it, hours ago by now, may want something else; what is half done is ended.
-  if (nowMs >= entry.expiresAtMs && (await isUntouched(entry, engine))) return EXPIRED;
+  const expired = nowMs >= entry.expiresAtMs;
+  if ((expired || uncaptured) && (await isUntouched(entry, engine))) return expired ? EXPIRED : notCaptured(entry, "nothing is captured on this host any more");
   const capture = await captures?.take(entry).catch(ignoreUncaptured);
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
   const captureProblem = capture.message.slice(0, MAX_DETAIL_CHARS);
-  const left = { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture", captureProblem };
-  // All that is known of one that is gone afterwards would be gone with it.
-  if (entry.vanishesWith || entry.takenAway) return { ...left, outcome: Outcome.REFUSED, reason: entry.takenAway ? "not-captured" : "auto-remove" };
-  if (captures?.required) return left;
+  // What was captured, and is half done, is ended also where its capture is gone since.
+  if ((vanishes || captures?.required) && (await isUntouched(entry, engine))) {
+    const why = `nothing was captured: ${capture.message}; left as it was found`;
+    return { ...(vanishes ? notCaptured(entry, why) : { ...failed(why), reason: "capture" }), captureProblem };
+  }
   const settled = await contain(entry, engine, passing);
   const detail = `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS);
   return { ...settled, detail, captureProblem };
+}
+
+function notCaptured({ takenAway }: LedgerEntry, why: string): Settled {
+  return { ...failed(why), outcome: Outcome.REFUSED, reason: takenAway ? "not-captured" : "auto-remove" };
 }
 
 /** Nothing was changed for it before the host, its engine or this process was gone. @throws EngineError */

@@ -470,6 +470,32 @@ describe("what is captured first", () => {
     });
   });
 
+  test.each<[string, Parameters<FakeEngine["add"]>[1], IntentInit, string]>([
+    ["Compose's", { labels: { "com.docker.compose.project": "shop" } }, { owners: ["compose"] }, "not-captured"],
+    ["with --rm", { autoRemove: true, restartPolicy: { name: "no", maximumRetryCount: 0 } }, { kind: ActionKind.STOP }, "auto-remove"],
+  ])("one that would be gone (%s) is left where this host was to capture it and does not any more", async (_name, more, asked, reason) => {
+    const web = engine.add("web", more);
+    const dies: Captures["take"] = () => Promise.reject(new Error("the process ended"));
+    await expect(actuator(LIMITS, of(false, dies)).offer(intent(web.id, asked))).rejects.toThrow("the process ended");
+    played.reopen();
+    await actuator().resume();
+    expect([...engine.containers.values()]).toEqual([web]);
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason, detail: "nothing is captured on this host any more" }]);
+  });
+
+  test.each([true, false])("what is half done is ended also where its capture is gone since (Compose's: %s)", async (composed) => {
+    const web = engine.add("web", composed ? { labels: { "com.docker.compose.project": "shop" } } : {});
+    engine.failures.set("start", new EngineError("ENGINE_UNREACHABLE", "away"));
+    const kept = of(true, async () => captured);
+    await expect(actuator(LIMITS, kept).offer(intent(web.id, { owners: ["compose"] }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    expect(engine.containers.get(web.id)).toMatchObject({ running: false });
+    played.reopen();
+    const gone = of(true, () => Promise.reject(new CaptureError("its time was over")));
+    await actuator(LIMITS, gone).resume();
+    expect(engine.named("web")).toMatchObject({ running: true });
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE, captureProblem: "its time was over" }]);
+  });
+
   test("of an intent that is refused nothing is captured", async () => {
     await actuator(
       LIMITS,
