@@ -375,6 +375,46 @@ test("the word of somebody who was revoked since counts no more, and another's i
   await engine.stop();
 });
 
+test("what waits for its node, approved by somebody who was revoked since, is withdrawn and asked for anew", async () => {
+  const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG }, approvals: 1 };
+  policy = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [rule] } });
+  const approvedMs = Date.now() - 120_000;
+  const capturing = { id: randomBytes(16), sinceMs: approvedMs, untilMs: approvedMs + 30_000 };
+  const row = action(1, {
+    ...{ id: "A-0001", nodeId: NODE, containerId: idOf(0), containerName: "web-0", workload: "", driftId: "D-1", kind: ActionKind.RECREATE, ...ASKED },
+    ...{ approvalsNeeded: 1, approvals: [{ by: "mallory", atMs: approvedMs }], state: ActionState.CAPTURING, capturing },
+    ...{ createdAtMs: approvedMs, issuedAtMs: undefined, settledAtMs: undefined, intent: undefined },
+  });
+  await drifted(() => ({ actions: [{ row, before: undefined }] }), 1);
+  revoked.set("mallory", Date.now());
+  const engine = await open();
+  await engine.tick();
+  const listed = (state: ActionState) => sqlite.store.listActions({ states: [state], sinceMs: 0 }, { after: "", limit: 10 });
+  expect(await listed(ActionState.WITHDRAWN)).toMatchObject([{ id: "A-0001", reason: "approval-revoked" }]);
+  await expect.poll(async () => (await listed(ActionState.AWAITING)).length, { timeout: 30_000 }).toBe(1);
+  expect(await listed(ActionState.AWAITING)).toMatchObject([{ approvals: [] }]);
+  expect(issued).toEqual([]);
+  await engine.stop();
+});
+
+test("a release is issued by as many people as policy asks for by then", async () => {
+  const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG } };
+  const asking = (release: number) => policyOf({ mode: "enforce", response: { rules: [{ ...rule, approvalsFor: { release } }] } });
+  policy = asking(2);
+  const isolated = action(1, {
+    ...{ id: "A-0001", nodeId: NODE, containerId: idOf(0), containerName: "web-0", workload: "", kind: ActionKind.ISOLATE, ...ASKED },
+    ...{ state: ActionState.DONE, createdAtMs: Date.now(), settledAtMs: Date.now() },
+  });
+  await sqlite.store.commit({ commits: [{ actions: [{ row: isolated, before: undefined }] }], log: undefined });
+  const engine = await open();
+  const { id } = await engine.undo("A-0001", "ada", "seen to");
+  policy = asking(3);
+  expect(await engine.approve(id, "bob")).toMatchObject({ state: ActionState.AWAITING, approvalsNeeded: 3 });
+  expect(issued).toEqual([]);
+  expect(await engine.approve(id, "eve")).toMatchObject({ state: ActionState.ISSUED });
+  await engine.stop();
+});
+
 test("whoever approved by two names before they were known to be one is one person", async () => {
   const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG }, approvals: 3 };
   policy = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [rule] } });

@@ -24,11 +24,11 @@ import { type Decision, freezesNow, HELD, type Held, HISTORY_MS, isFrozen, isOve
 import type { NodeDecision } from "./decide-node.ts";
 import { lifetimeFor } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
-import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
+import { newRelease, refuseUndo, releaseApprovals, standingIsolations } from "./isolation.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
-import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, reportedPurge, uncontained } from "./purge.ts";
+import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, purgeOwners, reportedPurge, uncontained } from "./purge.ts";
 import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
-import { isSameAction } from "./same-action.ts";
+import { isSameAction, peopleFor } from "./same-action.ts";
 import { ResponseError, type ResponseServices } from "./services.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type Key, Situations } from "./situations.ts";
@@ -314,11 +314,11 @@ export class ResponseEngine {
   approve(id: string, by: string): Promise<ActionRow> {
     return this.#inTurn(async () => {
       const row = this.#awaiting(id);
-      const { samePerson, revokedSince, nowMs } = this.#services;
-      const standing = row.approvals.filter((each) => !revokedSince(each.by, each.atMs));
+      const { samePerson, policy, nowMs } = this.#services;
+      const standing = this.#standingApprovals(row);
       if (standing.some((each) => samePerson(each.by, by))) throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
-      const approved = { ...row, approvals: [...standing, { by, atMs: nowMs() }] };
-      if (this.#persons(approved) < row.approvalsNeeded) return await this.#write(approved, row.state, by);
+      const approved = { ...row, approvals: [...standing, { by, atMs: nowMs() }], approvalsNeeded: peopleFor(row, policy()) };
+      if (this.#persons(approved) < approved.approvalsNeeded) return await this.#write(approved, row.state, by);
       if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);
       if (row.kind === ActionKind.PURGE) return await this.#issuePurge(approved, row.state, by);
       const decision = await this.#decideInEarnest(row);
@@ -327,9 +327,15 @@ export class ResponseEngine {
     });
   }
 
+  /** Not of who was revoked since. */
+  #standingApprovals({ approvals }: ActionRow): ActionRow["approvals"] {
+    return approvals.filter(({ by, atMs }) => !this.#services.revokedSince(by, atMs));
+  }
+
   /** Who were two when they approved may be one by the configuration of now. */
-  #persons({ approvals }: ActionRow): number {
+  #persons(row: ActionRow): number {
     const { samePerson } = this.#services;
+    const approvals = this.#standingApprovals(row);
     return approvals.filter(({ by }, at) => !approvals.slice(0, at).some((each) => samePerson(each.by, by))).length;
   }
 
@@ -342,9 +348,8 @@ export class ResponseEngine {
       const own = [...this.#rows.all()].filter((each) => each.nodeId === row.nodeId && each.containerId === row.containerId);
       const why = refuseUndo(row, own);
       if (why !== undefined) throw new ResponseError("NOT_UNDOABLE", why);
-      const rule = policy().response.rules.find(({ name }) => name === row.rule);
       const number = ++this.#lastNumber;
-      const release = newRelease(actionId(number), number, row, { by, reason, needed: rule?.approvalsFor.release ?? 1 }, nowMs());
+      const release = newRelease(actionId(number), number, row, { by, reason, needed: releaseApprovals(row, policy()) }, nowMs());
       if (release.approvals.length < release.approvalsNeeded) return await this.#write(release, undefined, by);
       return await this.#release(release, undefined, by);
     });
@@ -380,8 +385,9 @@ export class ResponseEngine {
     const situation: PurgeSituation = { policy: policy(), node: found, paused: this.#pause !== undefined, actuator, nowMs: nowMs() };
     const why = purgeHeldBy(situation);
     if (why !== undefined) throw new ResponseError("HELD", `not now: ${why}`);
-    const { purge } = await this.#toPurge(row.nodeId, row.purge.chainId);
-    return await this.#issue({ ...row, purge }, before, undefined, by);
+    const { purge, workloads } = await this.#toPurge(row.nodeId, row.purge.chainId);
+    const owners = purgeOwners(policy(), found.name, purge, workloads);
+    return await this.#issue({ ...row, purge, owners }, before, undefined, by);
   }
 
   async #toPurge(nodeId: string, layer: string): Promise<PurgeFacts> {
@@ -610,9 +616,11 @@ export class ResponseEngine {
   /** One that is not wanted any more is withdrawn. @returns what is decided now, or what holds it back */
   async #stillDue(row: ActionRow): Promise<Act | Held | "withdrawn"> {
     const decision = await this.#decideInEarnest(row);
-    if (decision.act && isSameAction(decision, row)) return decision;
-    if (!decision.act && isHeld(decision.why)) return decision.why;
-    await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
+    // What is captured first was approved before that, perhaps by somebody who was revoked since.
+    const approved = row.state === ActionState.AWAITING || this.#persons(row) >= row.approvalsNeeded;
+    if (approved && decision.act && isSameAction(decision, row)) return decision;
+    if (approved && !decision.act && isHeld(decision.why)) return decision.why;
+    await this.#settle(row, ActionState.WITHDRAWN, !approved ? "approval-revoked" : decision.act ? "another-action" : decision.why);
     this.touched(row.nodeId, row.containerId);
     return "withdrawn";
   }

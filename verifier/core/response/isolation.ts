@@ -1,7 +1,7 @@
 /** Isolations: which hold, what climbs the ladder after one, and what people undo. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
-import type { ResponseRule } from "../policy/types.ts";
+import type { Policy, ResponseRule } from "../policy/types.ts";
 import { UNSETTLED } from "./unsettled.ts";
 
 /** Why an actuator will not isolate this container, today or tomorrow: the rung after it is meant then. Codes of docs/response.md. */
@@ -73,6 +73,11 @@ export function refuseUndo(row: ActionRow, own: readonly ActionRow[]): string | 
   if (own.some(({ kind, state, undoes }) => kind === ActionKind.RELEASE && undoes === row.id && state === ActionState.DONE)) return "it is undone already";
   const active = own.find(({ state }) => UNSETTLED.has(state));
   return active && `${active.id} on the same container is not settled`;
+}
+
+/** People whose word policy asks for before an isolation is undone. @param row of the isolation, or of its release */
+export function releaseApprovals({ rule }: Pick<ActionRow, "rule">, { response }: Pick<Policy, "response">): number {
+  return response.rules.find(({ name }) => name === rule)?.approvalsFor.release ?? 1;
 }
 
 /** The action that undoes it, with the first person's word. */

@@ -80,12 +80,8 @@ export function newPurge(
     ...{ containerId: "", containerName: "", workload: "", imageReference: drift?.imageReference ?? "", configDigest: "", newContainerId: "", logIndex: -1 },
     ...{ driftId: drift?.id ?? "", driftLogIndex: drift?.logIndex ?? -1, rule: rule?.name ?? "", createdAtMs: nowMs, purge },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: undefined, deniedBy: "", reason: "", detail: word.reason },
-    owners: ownersOf(
-      policy,
-      node.name,
-      workloads.filter(({ containerId }) => purge.containerIds.includes(containerId)),
-    ),
-    ...{ approvalsNeeded: Math.max(1, rule?.approvals ?? 1), approvals: [{ by: word.by, atMs: nowMs }] },
+    owners: purgeOwners(policy, node.name, purge, workloads),
+    ...{ approvalsNeeded: purgeApprovals(policy, node.name), approvals: [{ by: word.by, atMs: nowMs }] },
   };
 }
 
@@ -96,11 +92,15 @@ export function purgedByHand(row: ActionRow, nowMs: number): ActionRow {
   return { ...row, state: ActionState.ISSUED, reason: MEASURING, owners: [], approvalsNeeded: 1, purge };
 }
 
-/** Managers whose containers the rule of each of these lets us act on. */
-function ownersOf({ response }: Pick<Policy, "response">, nodeName: string, workloads: readonly WorkloadRow[]): string[] {
-  const each = workloads.map(
-    (row) => new Set(response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...row, labels: {}, nodeName }))?.owners),
-  );
+/** People whose word policy asks for. */
+export function purgeApprovals(policy: Pick<Policy, "response">, nodeName: string): number {
+  return Math.max(1, nodeRuleFor(policy, nodeName)?.approvals ?? 1);
+}
+
+/** Managers whose containers the rule of each of those that stand on the layer lets us act on. */
+export function purgeOwners({ response }: Pick<Policy, "response">, nodeName: string, { containerIds }: PurgeRow, workloads: readonly WorkloadRow[]): string[] {
+  const own = workloads.filter(({ containerId }) => containerIds.includes(containerId));
+  const each = own.map((row) => new Set(response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...row, labels: {}, nodeName }))?.owners));
   const [first, ...others] = each;
   return [...(first ?? [])].filter((owner) => others.every((owners) => owners.has(owner)));
 }

@@ -1,7 +1,11 @@
 /** Whether what is decided now is what people were asked about. Pure. */
+import { ActionKind } from "@hullmark/proto/v1/response";
 import type { ActionRow } from "../../ports/rows.ts";
+import type { Policy } from "../policy/types.ts";
 import type { Decision } from "./decide.ts";
 import type { NodeDecision } from "./decide-node.ts";
+import { releaseApprovals } from "./isolation.ts";
+import { purgeApprovals } from "./purge.ts";
 import { approvalsOf } from "./rungs.ts";
 import { toRevision } from "./steps.ts";
 
@@ -24,4 +28,11 @@ function isOfSameRule(decision: Act, row: Pick<ActionRow, "rule" | "approvalsNee
       ? { name: decision.rule, approvals: decision.approvals, owners: [] }
       : { name: decision.rule.name, approvals: approvalsOf(decision.rule, decision.kind), owners: decision.rule.owners };
   return now.name === row.rule && now.approvals === row.approvalsNeeded && now.owners.join() === row.owners.join();
+}
+
+/** People whose word is needed now for what people alone ask for, which is not asked for anew where policy wants more of them; of all else as when it was asked for. */
+export function peopleFor(row: ActionRow, policy: Pick<Policy, "response">): number {
+  if (row.kind === ActionKind.PURGE) return Math.max(row.approvalsNeeded, purgeApprovals(policy, row.nodeName));
+  if (row.kind === ActionKind.RELEASE) return Math.max(row.approvalsNeeded, releaseApprovals(row, policy));
+  return row.approvalsNeeded;
 }
