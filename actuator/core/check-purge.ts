@@ -2,7 +2,7 @@
 import { compileNames } from "@hullmark/proto/codec";
 import type { EngineContainer } from "../ports/engine.ts";
 import type { PurgeTarget, Standing } from "../ports/layers.ts";
-import { ownerOf } from "./check-target.ts";
+import { ownersOf } from "./check-target.ts";
 import type { LocalLimits } from "./hands.ts";
 
 export interface PurgeLimits extends LocalLimits {
@@ -42,8 +42,8 @@ export function refusePurge(
       kept.map(({ name }) => name),
     );
   for (const { name, labels, autoRemove } of containers) {
-    const owner = ownerOf(labels);
-    if (owner && !owners.includes(owner)) return refuse(`owned-by-${owner}`, [name]);
+    const owner = ownersOf(labels).find((each) => !owners.includes(each));
+    if (owner) return refuse(`owned-by-${owner}`, [name]);
     if (autoRemove) return refuse("auto-remove", [name]);
   }
   const going = new Set(containers.map(({ name }) => name));

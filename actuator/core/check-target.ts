@@ -54,10 +54,11 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (intent.kind === ActionKind.RELEASE) return facts.isolated ? undefined : "not-ours";
   if (limits.protect.length > 0 && compileNames(limits.protect)(container.name)) return "protected";
   if (!container.running) return "not-running";
-  const owner = ownerOf(container.labels);
-  if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
-  // They replace what stops by themselves: there would be two, or theirs would take the place of ours.
-  if ((owner === "swarm" || owner === "systemd") && isReplacing(intent.kind)) return `owned-by-${owner}`;
+  const owners = ownersOf(container.labels);
+  // Swarm and systemd replace what stops by themselves: there would be two, or theirs would take the place of ours.
+  const hinders = (owner: Owner): boolean => !intent.owners.includes(owner) || (owner !== "compose" && isReplacing(intent.kind));
+  const owner = owners.find(hinders);
+  if (owner) return `owned-by-${owner}`;
   if (container.autoRemove && !mayVanish(intent.kind, facts.captures)) return "auto-remove";
   if (isTakenAway(intent.kind, container.labels) && !facts.captures) return "not-captured";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
@@ -75,7 +76,7 @@ function mayVanish(kind: ActionKind, captures: boolean): boolean {
 
 /** Compose goes by labels, which a container has for life: of the old one and the new one it would start the old one, and remove the new one. */
 export function isTakenAway(kind: ActionKind, labels: Readonly<Record<string, string>>): boolean {
-  return isReplacing(kind) && ownerOf(labels) === "compose";
+  return isReplacing(kind) && ownersOf(labels).includes("compose");
 }
 
 function isReplacing(kind: ActionKind): boolean {
@@ -89,9 +90,15 @@ function refuseIsolation({ networkMode, networks }: EngineContainer, isolated: b
   return isolated || networks.some(({ name }) => name !== NO_NETWORK) ? undefined : "no-network";
 }
 
-/** Whoever would put the container back, or count on it. */
-export function ownerOf(labels: Readonly<Record<string, string>>): "swarm" | "compose" | "systemd" | undefined {
-  if (Object.hasOwn(labels, "com.docker.swarm.service.id")) return "swarm";
-  if (Object.hasOwn(labels, "com.docker.compose.project")) return "compose";
-  return labels["dev.hullmark.owner"] === "systemd" ? "systemd" : undefined;
+const OWNERS = ["swarm", "compose", "systemd"] as const;
+export type Owner = (typeof OWNERS)[number];
+
+/** All who would put the container back, or count on it: what one of them lets go may be another's too, such as Compose in a unit of systemd. */
+export function ownersOf(labels: Readonly<Record<string, string>>): Owner[] {
+  const owns: Readonly<Record<Owner, boolean>> = {
+    swarm: Object.hasOwn(labels, "com.docker.swarm.service.id"),
+    compose: Object.hasOwn(labels, "com.docker.compose.project"),
+    systemd: labels["dev.hullmark.owner"] === "systemd",
+  };
+  return OWNERS.filter((owner) => owns[owner]);
 }

@@ -446,6 +446,16 @@ describe("what is captured first", () => {
       expect(reports).toMatchObject([{ outcome: Outcome.DONE, detail: expect.stringMatching(/^the old container was removed/) }]);
     });
 
+    test("one that a unit of systemd runs, as its label says, is not replaced by the word that Compose's may be", async () => {
+      const labels = { "com.docker.compose.project": "shop", "dev.hullmark.owner": "systemd" };
+      const web = engine.add("web", { labels });
+      for (const owners of [["compose"], ["compose", "systemd"]]) await actuator(LIMITS, captures).offer(intent(web.id, { owners }));
+      untouched();
+      expect(reports.map(({ outcome, reason }) => [outcome, reason])).toEqual(Array(2).fill([Outcome.REFUSED, "owned-by-systemd"]));
+      await actuator(LIMITS, captures).offer(intent(web.id, { kind: ActionKind.STOP, owners: ["compose", "systemd"] }));
+      expect(engine.containers.get(web.id)).toMatchObject({ running: false });
+    });
+
     test("what the engine will not remove is told, and its like goes on serving", async () => {
       const web = composed();
       engine.failures.set("remove", new EngineError("ENGINE_REFUSED", "busy"));
