@@ -676,6 +676,13 @@ describe("one container", () => {
       expect(after("", [MINUTE_MS])).toBe("cooling-down");
     });
 
+    test("is asked for again for a drift that came once the one it was forbidden for was over", () => {
+      const asked = (id: string) =>
+        why({ policy: policyWith(""), workload: bad("c1", web), pod: POD, drifts: [open({ id })], history: forbidden(10 * 60 * MINUTE_MS) });
+      const [row] = forbidden(0);
+      expect([asked(row?.driftId ?? ""), asked("D-NEXT")]).toEqual(["given-up", "act EVICT"]);
+    });
+
     test("takes no place among an hour's actions: it changed nothing", () => {
       const policy = policyOf(`  mode: enforce\n  response:\n    hourlyPercent: 0\n    rules: [{ name: all, ladder: ${every("[evict]")} }]\n`);
       const others = forbidden(MINUTE_MS, 20 * MINUTE_MS).map((row) => ({

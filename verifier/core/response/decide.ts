@@ -180,7 +180,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const done = ended.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
-  const budgetIsOver = isBudgetWaitOver(rule.budget, workload, history, situation.nowMs);
+  const budgetIsOver = isBudgetWaitOver(rule.budget, workload, drifts, history, situation.nowMs);
   const found = rungFor(rule, contradicted ? drifts : [], done, {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history, rule),

@@ -1,6 +1,6 @@
 /** Which containers' pods can be evicted, and for how long that is asked for. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import type { Policy, ResponseRule } from "../policy/types.ts";
 
 /** Why a cluster's actuator will not evict this pod, today or tomorrow: the rung after it is meant then. Codes of docs/response.md. */
@@ -31,15 +31,21 @@ export function isForbiddenByBudget({ kind, state, reason }: Pick<ActionRow, "ki
   return kind === ActionKind.EVICT && state === ActionState.FAILED && reason === BUDGET;
 }
 
-/** Whether the eviction of this container's pod has been forbidden for as long as policy has it asked for. */
+/**
+ * Whether the eviction of this container's pod has been forbidden for as long as policy has it asked for. @param drifts of it that are open: what was forbidden for one that is over says nothing
+ * of budgets now
+ */
 export function isBudgetWaitOver(
   { patienceSeconds }: ResponseRule["budget"],
   { nodeId, containerId }: Pick<ActionRow, "nodeId" | "containerId">,
+  drifts: readonly Pick<DriftRow, "id">[],
   history: readonly ActionRow[],
   nowMs: number,
 ): boolean {
+  // Of what nobody can measure there is no drift.
+  const isOpen = ({ driftId }: ActionRow): boolean => driftId === "" || drifts.some(({ id }) => id === driftId);
   const forbidden = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId && isForbiddenByBudget(each));
-  return forbidden.some(({ issuedAtMs, createdAtMs }) => nowMs - (issuedAtMs ?? createdAtMs) >= patienceSeconds * 1000);
+  return forbidden.filter(isOpen).some(({ issuedAtMs, createdAtMs }) => nowMs - (issuedAtMs ?? createdAtMs) >= patienceSeconds * 1000);
 }
 
 /** An eviction is asked for no longer than policy says at a time. @param lifetimeMs of other intents @returns milliseconds */
