@@ -34,6 +34,7 @@ const NO_RESTART = { name: "", maximumRetryCount: 0 };
 /** An image from which others were made goes after them; what something else makes meanwhile is not fought for ever. */
 const MAX_PASSES = 4;
 const MAX_DETAIL_CHARS = 500;
+const STILL_RUNNING = "the intent ended before it could be carried out: the engine, or the actuator, was away; what runs on the layer was left";
 
 export class PurgeHands implements Hands {
   readonly #services: PurgeServices;
@@ -57,13 +58,22 @@ export class PurgeHands implements Hands {
   }
 
   /** @throws EngineError ENGINE_UNREACHABLE */
-  async carryOut(entry: LedgerEntry, _nowMs: number, passing: Passing): Promise<Settled> {
+  async carryOut(entry: LedgerEntry, nowMs: number, passing: Passing): Promise<Settled> {
     try {
+      // People may have purged it themselves by now, or want something else; what is half done is ended.
+      if (nowMs >= entry.expiresAtMs && (await this.#runsStill(entry))) return failed("expired", STILL_RUNNING);
       return await this.#purge(entry, passing);
     } catch (error) {
       if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
       return failed("engine", error.message);
     }
+  }
+
+  /** The first step is to stop a container: as many run on the layer as when it was taken. Where none did, there is nothing that serves to be taken away. */
+  async #runsStill({ purge, layerDirectory, weight = 1 }: LedgerEntry): Promise<boolean> {
+    if (!purge) return false;
+    const { containers } = await this.#services.layers.standing(purge, layerDirectory);
+    return containers.filter(({ running }) => running).length >= weight;
   }
 
   async #purge(entry: LedgerEntry, passing: Passing): Promise<Settled> {

@@ -11,6 +11,7 @@ import { Actuator } from "@hullmark/actuator/core/actuator";
 import type { PurgeLimits } from "@hullmark/actuator/core/check-purge";
 import { HostHands } from "@hullmark/actuator/core/host-hands";
 import { PurgeHands } from "@hullmark/actuator/core/purge-hands";
+import { EngineError } from "@hullmark/actuator/ports/engine";
 import { CaptureError, type Captures } from "@hullmark/capture/capture";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
@@ -166,6 +167,23 @@ test("where the directory is there still, containment has failed; where nothing 
   layers.kept = false;
   await actuator({ ...none, required: false }).offer(intent());
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE, captureProblem: "cart: no room" });
+});
+
+describe("hours after its intent has ended", () => {
+  const away = new EngineError("ENGINE_UNREACHABLE", "away");
+
+  test.each<[string, "setRestartPolicy" | "remove", object, string[]]>([
+    ["nothing is begun", "setRestartPolicy", { outcome: Outcome.FAILED, reason: "expired" }, ["cart", "till", "cart:1", "till:1"]],
+    ["what is half done is ended", "remove", { outcome: Outcome.DONE }, []],
+  ])("%s", async (_name, method, told, left) => {
+    engine.add("cart", { imageId: CART });
+    engine.add("till", { imageId: TILL });
+    engine.failures.set(method, away);
+    await expect(actuator().offer(intent())).rejects.toBe(away);
+    nowMs += 3 * 3_600_000;
+    await actuator().resume();
+    expect([standing(), reports]).toMatchObject([left, [told]]);
+  });
 });
 
 function shared(): void {
