@@ -12,6 +12,8 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 let room: number | undefined;
 /** Whether what was written can be taken back. */
 let truncates = true;
+/** What happens just before a file is put in another's place, once. */
+let meanwhile: (() => void) | undefined;
 
 vi.mock("node:fs", async (original) => {
   const real = await original<typeof fs>();
@@ -23,6 +25,12 @@ vi.mock("node:fs", async (original) => {
       const written = real.writeSync(fd, bytes.subarray(0, room));
       room -= written;
       return written;
+    },
+    renameSync: (from: string, to: string) => {
+      const now = meanwhile;
+      meanwhile = undefined;
+      now?.();
+      real.renameSync(from, to);
     },
     ftruncateSync: (fd: number, length: number) => {
       if (!truncates) throw Object.assign(new Error("input/output error"), { code: "EIO" });
@@ -43,7 +51,7 @@ let opened: FileLedger[];
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-ledger-"));
   opened = [];
-  [room, truncates] = [undefined, true];
+  [room, truncates, meanwhile] = [undefined, true, undefined];
 });
 afterEach(() => {
   for (const each of opened) each.close();
@@ -138,6 +146,15 @@ test("of two that have opened it the first may do nothing any more: neither woul
   expect(() => first.add(entry(2, T0))).toThrow(expect.objectContaining({ code: "LEDGER_TAKEN" }));
   expect(() => first.settle(idOf(1), DONE)).toThrow(expect.objectContaining({ code: "LEDGER_TAKEN" }));
   second.add(entry(2, T0));
+  expect(ids(open())).toEqual([idOf(1), idOf(2)]);
+});
+
+test("what the first began while the second was opening it is known to the second", () => {
+  const first = open();
+  first.add(entry(1, T0));
+  meanwhile = () => first.add(entry(2, T0, { settled: undefined, reported: false }));
+  const second = open();
+  expect(ids(second)).toEqual([idOf(1), idOf(2)]);
   expect(ids(open())).toEqual([idOf(1), idOf(2)]);
 });
 

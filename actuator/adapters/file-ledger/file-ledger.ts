@@ -94,11 +94,28 @@ export class FileLedger implements Ledger {
   constructor(directory: string, nowMs: number) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.#path = join(directory, "ledger.jsonl");
-    this.#read(this.#path);
+    const before = openIfThere(this.#path);
+    try {
+      const content = before === undefined ? Buffer.alloc(0) : readFileSync(before);
+      this.#fd = this.#start(content, nowMs);
+      // What another process wrote until its place was taken: from then on it writes nothing that it acts on.
+      const late = before === undefined ? Buffer.alloc(0) : readFileSync(before);
+      if (late.length === 0) return;
+      closeSync(this.#fd);
+      this.#entries.clear();
+      this.#fd = this.#start(Buffer.concat([content, late]), nowMs);
+    } finally {
+      if (before !== undefined) closeSync(before);
+    }
+  }
+
+  /** @returns open for appending @throws LedgerError LEDGER_CORRUPT; the system's error */
+  #start(content: Buffer, nowMs: number): number {
+    this.#read(content.toString("utf8"));
     // A clock that is ahead forgets nothing: it may be put right, and what was done is to be known then.
     const newestMs = Math.max(...[...this.#entries.values()].map(({ receivedAtMs }) => receivedAtMs));
     this.#forget(Math.min(nowMs, newestMs));
-    this.#fd = this.#rewrite();
+    return this.#rewrite();
   }
 
   get(intentId: string): LedgerEntry | undefined {
@@ -193,17 +210,12 @@ export class FileLedger implements Ledger {
       throw error;
     }
     this.#bytes += bytes.length;
+    // Written before its place was taken, whoever took it has read it; else it may not know, and nothing is done for it here.
+    this.mustBeOurs();
   }
 
-  #read(path: string): void {
-    let text: string;
-    try {
-      text = readFileSync(path, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-      throw error;
-    }
-    if (text.length > MAX_FILE_BYTES) throw new LedgerError("LEDGER_CORRUPT", `${path} has ${text.length} characters`);
+  #read(text: string): void {
+    if (text.length > MAX_FILE_BYTES) throw new LedgerError("LEDGER_CORRUPT", `${this.#path} has ${text.length} characters`);
     // What follows the last line end was being written when the process ended.
     const lines = text.split("\n").slice(0, -1);
     for (const [index, each] of lines.entries()) {
@@ -212,7 +224,7 @@ export class FileLedger implements Ledger {
       } catch (cause) {
         throw new LedgerError(
           "LEDGER_CORRUPT",
-          `${path}:${index + 1} cannot be read: look at it, and move it away only if no intent can still be alive (15 min)`,
+          `${this.#path}:${index + 1} cannot be read: look at it, and move it away only if no intent can still be alive (15 min)`,
           {
             cause,
           },
@@ -250,6 +262,15 @@ export class FileLedger implements Ledger {
     fsyncSync(directory);
     closeSync(directory);
     return fd;
+  }
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, constants.O_RDONLY);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
   }
 }
 
