@@ -351,9 +351,13 @@ describe("what people were asked for, under a policy that says otherwise now", (
     engine.connect(`node ${NODE}`, { push: (row) => late.push(row), end: () => {} });
     await engine.tick();
     expect(late).toEqual([]);
+    // What was pushed before, and not read yet, neither.
+    const [pushed] = issued;
+    expect(pushed && (await engine.signed(pushed))).toBeUndefined();
     policy = under({});
     await engine.tick();
     expect(late).toMatchObject([{ id }]);
+    expect(pushed && (await engine.signed(pushed))).toBeDefined();
     await engine.stop();
   });
 });

@@ -278,8 +278,13 @@ export class ResponseEngine {
     });
   }
 
-  /** What an actuator is handed of a row that was pushed to it; undefined: it holds no intent that a key which counts had signed, which is told as a problem. @throws SignerError */
+  /**
+   * What an actuator is handed of a row that was pushed to it; undefined: it is settled, or held back, since, and comes again where it may; or it holds no intent that a key which counts had signed,
+   * which is told as a problem. @throws SignerError
+   */
   async signed({ id, intent, logIndex }: ActionRow): Promise<{ readonly body: Buffer; readonly signatures: Buffer[]; readonly logIndex?: bigint } | undefined> {
+    const now = this.#rows.get(id);
+    if (!now || !this.#mayBeHandedOut(now)) return undefined;
     const signatures = intent && (await signaturesBy(this.#services.intentKeys(), intent));
     if (signatures) return { body: intent.body, signatures: [...signatures], ...(logIndex >= 0 && { logIndex: BigInt(logIndex) }) };
     this.#services.onProblem(new Error(`${id} as it is stored is signed by no key of intents that counts: it is not handed out`));
