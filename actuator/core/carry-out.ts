@@ -101,7 +101,9 @@ async function isUntouched({ kind, intentId, containerId, name, restartPolicy, n
   const names = container.networks.map((each) => each.name);
   if (kind === ActionKind.ISOLATE) return !names.includes(NO_NETWORK) && networks.every((each) => names.includes(each.name));
   if (container.name !== name || !isDeepStrictEqual(container.restartPolicy, restartPolicy)) return false;
-  return kind === ActionKind.STOP ? container.running : (await engine.madeFor(intentId)) === undefined;
+  // The restart policy goes first: where there is one still, it was somebody else who stopped it.
+  if (kind === ActionKind.STOP) return container.running || restartPolicy.name !== NO_RESTART.name;
+  return (await engine.madeFor(intentId)) === undefined;
 }
 
 function ignoreUncaptured(error: unknown): CaptureError {

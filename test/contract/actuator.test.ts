@@ -302,6 +302,17 @@ describe("what was taken, hours before the host or its engine is back", () => {
     expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
   });
 
+  test("what somebody else has stopped meanwhile keeps its restart policy, and is not told as stopped for it", async () => {
+    const web = engine.add("web");
+    engine.failures.set("setRestartPolicy", new EngineError("ENGINE_UNREACHABLE", "away"));
+    await expect(actuator().offer(intent(web.id, { kind: ActionKind.STOP }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    await engine.stop(web.id);
+    played.nowMs += HOURS_MS;
+    await actuator().resume();
+    expect([...engine.containers.values()]).toEqual([{ ...web, running: false }]);
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "expired" }]);
+  });
+
   test("a release is people's word, and holds", async () => {
     const web = engine.add("web");
     await actuator().offer(intent(web.id, { kind: ActionKind.ISOLATE }));
