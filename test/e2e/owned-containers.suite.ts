@@ -31,7 +31,8 @@ export function describeOwned(bedOf: () => OwnedBed): void {
 
     beforeAll(async () => {
       file = join(bedOf().home, "compose.yaml");
-      const web = { image: "box", command: ["/busybox", "sleep", "3600"], stop_signal: "SIGKILL", restart: "always" };
+      const volumes = [{ type: "volume", target: "/data" }];
+      const web = { image: "box", command: ["/busybox", "sleep", "3600"], stop_signal: "SIGKILL", restart: "always", volumes };
       writeFileSync(file, JSON.stringify({ version: "3.7", services: { web } }));
       await compose("up", "-d");
     });
@@ -39,12 +40,16 @@ export function describeOwned(bedOf: () => OwnedBed): void {
 
     test("it is not touched unless policy says so; then Compose knows what takes its place as its own, and makes no other", async () => {
       const [web = ""] = await running(PROJECT);
+      const volumesOf = (id: string): Promise<string> => bedOf().docker("inspect", "-f", "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}}{{end}}", id);
+      const before = await volumesOf(web);
+      expect(before).toMatch(/^volume [0-9a-f]{64} \/data\s*$/);
       expect(await bedOf().carriedOut("compose-refused", web, ActionKind.RECREATE, ["swarm"])).toMatchObject({
         ...{ outcome: Outcome.REFUSED, reason: "owned-by-compose" },
       });
       expect(await running(PROJECT)).toEqual([web]);
       const { newContainerId } = await bedOf().carriedOut("compose-done", web, ActionKind.RECREATE, ["compose"], "taken-away");
       expect(await running(PROJECT)).toEqual([newContainerId]);
+      expect(await volumesOf(newContainerId)).toBe(before);
       // It goes by labels, of containers that stand still too.
       await compose("up", "-d");
       expect(await running(PROJECT)).toEqual([newContainerId]);
