@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@hullmark/agent/adapters/clock/system-clock";
@@ -167,6 +169,36 @@ test("an agent that runs follows a verifier that was made anew, as soon as it is
     expect(nodes).toMatchObject([{ id: enrolled[1], name: "plain-5" }]);
   } finally {
     await other.dispose();
+  }
+});
+
+test("what takes a connection and says nothing is given up, and the verifier is asked again", async () => {
+  const silent = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  let address = verifier.mainAddress;
+  const joinToken = await token("plain-6");
+  const sink = new GrpcSink({
+    get address() {
+      return address;
+    },
+    get answerMs() {
+      return address === verifier.mainAddress ? 60_000 : 500;
+    },
+    ...{ clock: systemClock, credentialFile: newFile(), joinToken: () => joinToken, enrolled: () => {} },
+    enrolment: {
+      ...{ address: verifier.attester({ name: "plain-6" }).options.enrolmentAddress, caCertificate: verifier.ca, nodeName: "plain-6" },
+      ...{ bootId: randomUUID(), quoter: undefined, pcrs: PCRS },
+    },
+  });
+  try {
+    await welcomed(sink);
+    address = `127.0.0.1:${port}`;
+    await expect(welcomed(sink)).rejects.toMatchObject({ code: "NO_ANSWER", message: expect.stringContaining(address) });
+    address = verifier.mainAddress;
+    await welcomed(sink);
+  } finally {
+    silent.close();
   }
 });
 

@@ -21,8 +21,17 @@ const UPLOAD_TIMEOUT_MS = 90_000;
 /** Share of a certificate's life after which the next one is asked for. */
 const RENEW_AFTER = 2 / 3;
 
-/** TOKEN_NEEDED: no TPM, no certificate that is valid still, and no join token that the verifier takes. */
-export type GrpcSinkErrorCode = "TOKEN_NEEDED";
+/**
+ * From the attempt to connect until the verifier's first message. Where packets go to an address that nobody has any more the kernel tries for over two minutes,
+ * and a verifier that stands still after it has accepted the connection would be waited for without end.
+ */
+const ANSWER_MS = 60_000;
+
+/**
+ * TOKEN_NEEDED: no TPM, no certificate that is valid still, and no join token that the verifier takes.
+ * NO_ANSWER: nothing came in time.
+ */
+export type GrpcSinkErrorCode = "TOKEN_NEEDED" | "NO_ANSWER";
 
 export class GrpcSinkError extends Error {
   readonly code: GrpcSinkErrorCode;
@@ -45,6 +54,8 @@ export interface GrpcSinkOptions {
   readonly credentialFile: string;
   /** @param notAfterMs the certificate's end, by this node's clock */
   readonly enrolled: (credential: Credential, notAfterMs: number) => void;
+  /** Milliseconds until the first message of a stream. Default {@link ANSWER_MS}. */
+  readonly answerMs?: number;
 }
 
 export class GrpcSink implements EvidenceSink {
@@ -71,11 +82,20 @@ export class GrpcSink implements EvidenceSink {
     this.#channel = channel;
     const aged = AbortSignal.timeout(Math.max(1000, Math.round(RENEW_AFTER * this.#asked.lifetimeMs - this.#ageMs())));
     const renew = AbortSignal.any([aged, this.#enrolAnew.signal]);
+    const unanswered = new AbortController();
+    const answerMs = this.#options.answerMs ?? ANSWER_MS;
+    const timer = setTimeout(() => unanswered.abort(), answerMs);
     try {
-      yield* channel.client(Attestation).attest(outgoing, { signal: AbortSignal.any([signal, renew]) });
+      for await (const response of channel.client(Attestation).attest(outgoing, { signal: AbortSignal.any([signal, renew, unanswered.signal]) })) {
+        clearTimeout(timer);
+        yield response;
+      }
     } catch (error) {
+      if (unanswered.signal.aborted && !signal.aborted)
+        throw new GrpcSinkError("NO_ANSWER", `nothing came from the verifier at ${address} within ${answerMs / 1000} s`, { cause: error });
       if (!renew.aborted || signal.aborted) throw error;
     } finally {
+      clearTimeout(timer);
       this.#channel = undefined;
       channel.close();
     }
