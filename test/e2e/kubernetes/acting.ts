@@ -63,6 +63,8 @@ export const WITHIN_MS = 240_000;
 export const UNTRUSTED = "hullmark.dev/untrusted";
 /** Pods that nothing is done to. */
 const ROOM = 40;
+/** Pods that nobody schedules: they count for the actuator's own limit alone, which is of the pods that the API server has. */
+const CROWD = 40;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
 export function rights(): readonly object[] {
@@ -110,9 +112,11 @@ export class Acting {
 
   /** As many actions are within the limits of an hour as there are pods, at most. */
   async #makeRoom(): Promise<void> {
-    const labels = { matchLabels: { app: "room" } };
-    const template = { metadata: { labels: { app: "room" } }, spec: podSpec(this.#bed.image) };
-    await this.apply({ apiVersion: "apps/v1", kind: "Deployment", metadata: { name: "room" }, spec: { replicas: ROOM, selector: labels, template } });
+    const many = (app: string, replicas: number, spec: Readonly<Record<string, unknown>>) => {
+      const template = { metadata: { labels: { app } }, spec: podSpec(this.#bed.image, { spec }) };
+      return { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app }, spec: { replicas, selector: { matchLabels: { app } }, template } };
+    };
+    await this.apply(many("room", ROOM, {}), many("crowd", CROWD, { schedulerName: "nobody" }));
     await this.kubectl("rollout", "status", "deployment/room", "--timeout=240s");
   }
 
