@@ -48,7 +48,7 @@ export function tightening(
     }));
     await reportObjects(api, kind, reports, {
       nowMs: clock.nowMs(),
-      onRefused: (err, count) => logger.warn({ err, count }, "teams are not told of their policies"),
+      onRefused: (err, count) => logger.warn({ err, objects: count }, "teams are not told of their policies"),
       signal,
     });
   };
