@@ -48,7 +48,7 @@ export function excepting(
       const judged = judge(object, policies.current);
       return { object, now: inForce(judged.inForce ? undefined : judged, object.generation) };
     });
-    const onRefused = (err: Error, count: number): void => logger.warn({ err, count }, "teams are not told of their exceptions");
+    const onRefused = (err: Error, count: number): void => logger.warn({ err, objects: count }, "teams are not told of their exceptions");
     await reportObjects(api, EXCEPTIONS, reports, { nowMs: clock.nowMs(), onRefused, signal });
   };
   return takingObjects(api, EXCEPTIONS, take, { clock, logger });
