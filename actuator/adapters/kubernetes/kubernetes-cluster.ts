@@ -4,12 +4,10 @@ import * as z from "zod";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "../../ports/cluster.ts";
 import { EngineError } from "../../ports/engine.ts";
 import { ask, problem, statusOf } from "./api-answers.ts";
+import { MAX_INSTANCE, MAX_NAME, postEvent } from "./events.ts";
 
-const CONTROLLER = "hullmark.dev/actuator";
-/** Limits of the API server's own validation. */
-const MAX_NAME = 253;
+/** Limit of the API server's own validation. */
 const MAX_NOTE = 1024;
-const MAX_INSTANCE = 128;
 /** By how reasons of Events begin. */
 const ACTIONS = [
   ["Evict", "Evict"],
@@ -92,30 +90,14 @@ export class KubernetesCluster implements Cluster {
   async tell({ intentId, actionId, logIndex, pod, reason, note, warning, atMs }: PodEvent): Promise<void> {
     const { namespace, name, uid, container, driftId, driftLogIndex } = pod;
     const suffix = `.${intentId}.${reason.toLowerCase()}`;
-    const event = {
-      apiVersion: "events.k8s.io/v1",
-      kind: "Event",
-      metadata: {
-        name: `${name.slice(0, MAX_NAME - suffix.length).replace(/[.-]+$/, "")}${suffix}`,
-        namespace,
-        annotations: {
-          "hullmark.dev/action": actionId,
-          ...(logIndex !== undefined && { "hullmark.dev/log-index": String(logIndex) }),
-          ...{ "hullmark.dev/drift": driftId, "hullmark.dev/drift-log-index": String(driftLogIndex) },
-        },
-      },
-      type: warning ? "Warning" : "Normal",
-      reason,
+    await postEvent(this.#api, this.#instance, {
+      name: `${name.slice(0, MAX_NAME - suffix.length).replace(/[.-]+$/, "")}${suffix}`,
+      ...{ namespace, actionId, logIndex, warning, reason, atMs },
+      annotations: { "hullmark.dev/drift": driftId, "hullmark.dev/drift-log-index": String(driftLogIndex) },
       action: ACTIONS.find(([prefix]) => reason.startsWith(prefix))?.[1] ?? "RollBack",
       note: note.slice(0, MAX_NOTE),
-      eventTime: new Date(atMs).toISOString().replace("Z", "000Z"),
-      reportingController: CONTROLLER,
-      reportingInstance: this.#instance,
       regarding: { apiVersion: "v1", kind: "Pod", namespace, name, uid, fieldPath: `spec.containers{${container}}` },
-    };
-    const answer = await ask(() => this.#api.post(`/apis/events.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/events`, event));
-    // There already: it was written before a crash, or at the attempt before.
-    if (![200, 201, 409].includes(answer.status)) throw problem(answer, "create events");
+    });
   }
 }
 

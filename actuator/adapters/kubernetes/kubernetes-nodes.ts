@@ -8,15 +8,13 @@ import * as z from "zod";
 import { EngineError } from "../../ports/engine.ts";
 import type { NodeCall, NodeCallResult, NodeHook } from "../../ports/node-hook.ts";
 import { ask, problem } from "./api-answers.ts";
+import { MAX_INSTANCE, MAX_NAME, postEvent } from "./events.ts";
 
 /** Key of label and taint; its value is the action. */
 export const UNTRUSTED = "hullmark.dev/untrusted";
 /** Annotation that says which action made the node unschedulable. */
 export const CORDONED = "hullmark.dev/cordoned";
 const EFFECT = "NoSchedule";
-const CONTROLLER = "hullmark.dev/actuator";
-const MAX_NAME = 253;
-const MAX_INSTANCE = 128;
 /** The kubelet writes the same object every few seconds. */
 const MAX_TRIES = 5;
 
@@ -93,22 +91,15 @@ export class KubernetesNodes implements NodeHook {
     const word = NodeMark[mark].toLowerCase();
     const suffix = `.${actionId}.${verb}-${word}`.toLowerCase();
     const marking = verb === "mark";
-    const annotations = { "hullmark.dev/action": actionId, ...(logIndex !== undefined && { "hullmark.dev/log-index": String(logIndex) }) };
-    const event = {
-      apiVersion: "events.k8s.io/v1",
-      kind: "Event",
-      metadata: { name: `${name.slice(0, MAX_NAME - suffix.length)}${suffix}`, namespace: "default", annotations },
-      type: marking ? "Warning" : "Normal",
+    await postEvent(this.#api, this.#instance, {
+      name: `${name.slice(0, MAX_NAME - suffix.length)}${suffix}`,
+      ...{ namespace: "default", actionId, logIndex, warning: marking },
       reason: marking ? "NodeUntrusted" : "NodeTrusted",
       action: marking ? "Mark" : "Lift",
       note: marking ? `${name} is not to be trusted (${reason}): ${word} put on (${actionId})` : `${name} is trusted again: ${word} taken away (${actionId})`,
-      eventTime: new Date(this.#nowMs()).toISOString().replace("Z", "000Z"),
-      reportingController: CONTROLLER,
-      reportingInstance: this.#instance,
       regarding: { apiVersion: "v1", kind: "Node", name, uid },
-    };
-    const answer = await ask(() => this.#api.post("/apis/events.k8s.io/v1/namespaces/default/events", event));
-    if (![200, 201, 409].includes(answer.status)) throw problem(answer, "create events");
+      atMs: this.#nowMs(),
+    });
   }
 }
 
