@@ -100,21 +100,16 @@ function plain(path: string): string {
 }
 
 /** Those that nobody named: an engine that removes a container as it stops removes them too. */
-export function unnamedVolumes({ HostConfig, Mounts }: Inspected): string[] {
-  const named = new Set(
-    [
-      ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
-      ...(HostConfig.Mounts ?? []).filter(({ Source }) => Source).map(({ Target }) => Target),
-    ].flatMap((path) => (path ? [plain(path)] : [])),
-  );
-  return Mounts.flatMap(({ Type, Name, Destination }) => (Type === "volume" && Name && !named.has(Destination) ? [Name] : []));
+export function unnamedVolumes(container: Inspected): string[] {
+  const named = new Set(boundTo(container, ({ Source }) => Boolean(Source)));
+  return container.Mounts.flatMap(({ Type, Name, Destination }) => (Type === "volume" && Name && !named.has(Destination) ? [Name] : []));
 }
 
-/** Where something is mounted that was asked for by name. */
-function boundTo({ HostConfig }: Inspected): string[] {
+/** Where something is mounted that was asked for. @param isMeant which of the mounts; the default is all */
+function boundTo({ HostConfig }: Inspected, isMeant: (mount: NonNullable<Inspected["HostConfig"]["Mounts"]>[number]) => boolean = () => true): string[] {
   return [
     ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
-    ...(HostConfig.Mounts ?? []).map(({ Target }) => Target),
+    ...(HostConfig.Mounts ?? []).filter(isMeant).map(({ Target }) => Target),
     ...Object.keys(HostConfig.Tmpfs ?? {}),
   ].flatMap((path) => (path ? [plain(path)] : []));
 }
