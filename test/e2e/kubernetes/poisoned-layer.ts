@@ -7,7 +7,7 @@ import { file, tar } from "../../fakes/tar-writer.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { layerOf, type PushedImage, pushImage } from "../images/push.ts";
-import { type Acting, type ToldAction, WITHIN_MS } from "./acting.ts";
+import { type Acting, isUnmarked, marking, type ToldAction, UNTRUSTED, untrustedTaints, WITHIN_MS } from "./acting.ts";
 import { PodVictim } from "./pod-victim.ts";
 import type { RollbackBed } from "./rollbacks.ts";
 import { type PodOptions, pod, podSpec } from "./workloads.ts";
@@ -18,20 +18,6 @@ export const POISONED = `
         select: { workloads: ["default/poisoned-web"] }
         node: [evict]
 `;
-/** Only while it is tested here: other attacks alter layers too. */
-const MARKING = `
-    nodes:
-      hourlyPercent: 100
-      atOncePercent: 100
-      rules: [{ name: workers, reasons: [layer], marks: [label, taint, cordon], cluster: true, lift: automatic }]
-`;
-
-interface KubernetesNode {
-  readonly metadata: { readonly uid: string; readonly labels: Readonly<Record<string, string>>; readonly annotations: Readonly<Record<string, string>> };
-  readonly spec: { readonly unschedulable?: boolean; readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[] };
-}
-
-const UNTRUSTED = "hullmark.dev/untrusted";
 
 /** Declares the tests. @param of the bed, once it is up @param actingOf whoever acts, once it runs */
 export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): void {
@@ -53,9 +39,7 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
     await acting.kubectl("taint", "node", of().cluster.nodeName, `${UNTRUSTED}:NoSchedule-`).catch(() => undefined);
   });
 
-  const node = async (): Promise<KubernetesNode> => JSON.parse(await acting.kubectl("get", "node", of().cluster.nodeName, "--output=json"));
-  const taints = ({ spec }: KubernetesNode) => (spec.taints ?? []).filter(({ key }) => key === UNTRUSTED);
-
+  const node = () => acting.node();
   const onNode = (): PodOptions => ({ spec: { nodeName: of().cluster.nodeName, tolerations: [{ operator: "Exists" }] } });
 
   /** The commands of docs/response.md: containerd takes the directory away with the last image on it. */
@@ -111,14 +95,20 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
     const before = readFileSync(stack.policyPath, "utf8");
     // Other tests have it marked, too.
     const beginMs = Date.now();
-    writeFileSync(stack.policyPath, `${before.trimEnd()}${MARKING}`);
+    // Only while it is tested here: other attacks alter layers too.
+    writeFileSync(stack.policyPath, before.replace(...marking("layer")));
     try {
       // By a verifier that is killed at each step of it.
       await acting.killedAt(RESPONSE_FAILPOINTS, () => victim.onHost("sh", "-c", `echo evil >> ${layer}/srv/start`));
-      const marked = await eventually("the Node is marked", node, (now) => now.spec.unschedulable === true, WITHIN_MS);
+      const marked = await eventually(
+        "the Node is marked",
+        () => acting.node(),
+        (now) => now.spec.unschedulable === true,
+        WITHIN_MS,
+      );
       const action = marked.metadata.labels[UNTRUSTED];
       expect(action).toMatch(/^A-/);
-      expect(taints(marked)).toMatchObject([{ value: action, effect: "NoSchedule" }]);
+      expect(untrustedTaints(marked)).toMatchObject([{ value: action, effect: "NoSchedule" }]);
       expect(marked.metadata.annotations["hullmark.dev/cordoned"]).toBe(action);
       const told = await eventually(
         "the Node's Events",
@@ -185,7 +175,7 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
         ({ state }) => state === "done",
         WITHIN_MS,
       );
-      const lifted = await eventually("the marks are lifted", node, (now) => now.spec.unschedulable !== true && taints(now).length === 0, WITHIN_MS);
+      const lifted = await eventually("the marks are lifted", node, isUnmarked, WITHIN_MS);
       const [lift = ""] = await acting.toldWithEntry(cluster.nodeName, "NodeTrusted");
       // The Events come before its actuator tells.
       const settled = await eventually(
