@@ -19,7 +19,8 @@ fi
 # step TITLE COMMAND... : runs quietly; one line with the time it took, and the end of its output when it fails.
 step() {
   local title=$1 started=$SECONDS log status=0
-  log=$logs/$(printf '%s' "$1" | tr -c 'A-Za-z0-9' '-').log
+  # Cut: the names of all packages that a bare machine lacks are longer than a file's name may be.
+  log=$logs/$(printf '%.80s' "$1" | tr -c 'A-Za-z0-9' '-').log
   shift
   if [ -t 1 ]; then printf '  … %s\r' "$title"; fi
   "$@" >"$log" 2>&1 </dev/null || status=$?
