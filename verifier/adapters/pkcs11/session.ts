@@ -91,6 +91,16 @@ export class Session {
     }
   }
 
+  /** So that the module locks: without that flag it may take its process for one of a single thread (PKCS#11 v2.40, section 5.4), and two tokens here are two threads. */
+  #initialize(): void {
+    try {
+      this.#module.C_Initialize({ flags: this.pkcs11.CKF_OS_LOCKING_OK });
+    } catch (error) {
+      if (nameOf(error) !== "CKR_CANT_LOCK") throw error;
+      this.#module.C_Initialize();
+    }
+  }
+
   #finalize(): void {
     try {
       this.#module.C_Finalize();
@@ -101,7 +111,7 @@ export class Session {
 
   #open(): Handle {
     const { pkcs11 } = this;
-    ignoring(["CKR_CRYPTOKI_ALREADY_INITIALIZED"], () => this.#module.C_Initialize());
+    ignoring(["CKR_CRYPTOKI_ALREADY_INITIALIZED"], () => this.#initialize());
     const slot = this.#slot();
     const session = this.#module.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     try {
