@@ -189,7 +189,8 @@ describe("judged", () => {
     const all = await eventually(
       `${id} is judged`,
       workloads,
-      (seen) => seen.some(({ container, verdict }) => container.id === id && verdict !== "unknown"),
+      // What drifts is judged before its signatures are read.
+      (seen) => seen.some(({ container, verdict, provenance }) => container.id === id && verdict !== "unknown" && provenance.status !== "unknown"),
       JUDGED_WITHIN_MS,
     );
     return all.find(({ container }) => container.id === id) as WorkloadView;
