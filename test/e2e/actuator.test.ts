@@ -38,7 +38,7 @@ beforeAll(async () => {
   home = actuator.home;
   const host = engineOf(bed).dockerHost;
   for (const [name, edition] of Object.entries({ box: "present", earlier: "verified" })) {
-    const imported = `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import --change "ENV EDITION=${edition}" - ${name}`;
+    const imported = `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import --change "ENV EDITION=${edition}" --change "EXPOSE 80" - ${name}`;
     await run(["/bin/sh", "-c", imported, "sh", join(STATE_ROOT, "cache")]);
   }
   identity = await generateX25519Identity();
@@ -113,6 +113,27 @@ test.each([
   expect(readdirSync(join(home, name, "captures"))).toEqual([expect.stringMatching(new RegExp(`^A-7K2Q\\.${id.toString("hex")}\\.\\S+\\.age$`))]);
   await docker("rm", "-f", ...ids);
 });
+
+test.each([ActionKind.RECREATE, ActionKind.ROLLBACK])(
+  "what lives in another container's network is replaced, and lives there again (kind %i)",
+  async (kind) => {
+    const name = `lodger-${kind}`;
+    const landlord = await docker("run", "-d", "--name", `landlord-${kind}`, "--hostname", "landlord", "box", "/busybox", "sleep", "3600");
+    const argv = ["--network", `container:${landlord}`, "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600"];
+    const old = await docker("run", "-d", "--name", name, ...argv);
+    const earlier = await docker("inspect", "-f", "{{.Id}}", "earlier");
+    const back = { targetConfigDigest: earlier, targetReference: `registry.example/box@${earlier}` };
+    const id = await offer(old, kind, kind === ActionKind.ROLLBACK ? back : {});
+    start(name);
+    await toldDone(id);
+    await ended("SIGTERM");
+    const now = told(id).at(-1)?.newContainerId ?? "";
+    expect(now).not.toBe(old);
+    expect(await docker("inspect", "-f", "{{.Name}} {{.State.Running}} {{.HostConfig.NetworkMode}}", now)).toBe(`/${name} true container:${landlord}`);
+    expect(await docker("exec", now, "/busybox", "hostname")).toBe("landlord");
+    await docker("rm", "-f", now, old, landlord);
+  },
+);
 
 test.each(FAILPOINTS.layers)("a purge, killed at %s, started again: the layer's directory is gone, with all that stands on it", async (failpoint) => {
   const name = `purge-${failpoint}`;

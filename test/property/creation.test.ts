@@ -91,3 +91,13 @@ test("a volume without a name stays with the service also where a mount asked fo
   expect(HostConfig.Binds).toEqual([]);
   expect(unnamedVolumes(old)).toEqual(["9".repeat(64)]);
 });
+
+test("in another container's network it asks for no name and no ports of its own, which an engine refuses beside that", () => {
+  const asked = { Domainname: "example", ExposedPorts: { "80/tcp": {} }, User: "web" } as Config;
+  const made = (NetworkMode: string) =>
+    creationOf(container(asked, { HostConfig: { NetworkMode } } as unknown as Partial<Inspected>), { name: "web", image: "r/web@sha256:1", intentId: "i" });
+  expect(made("bridge")).toMatchObject({ Hostname: "web", ...asked });
+  const { HostConfig, ...rest } = made(`container:${"2".repeat(64)}`);
+  expect(HostConfig).toMatchObject({ NetworkMode: `container:${"2".repeat(64)}` });
+  expect(rest).toEqual({ name: "web", Image: "r/web@sha256:1", User: "web", Labels: expect.anything() });
+});

@@ -17,19 +17,26 @@ interface Endpoint {
 }
 
 export function creationOf(old: Inspected, { name, image, intentId }: { readonly name: string; readonly image: string; readonly intentId: string }) {
-  const { Hostname, ...config } = old.Config;
+  const { Hostname, ...config } = ofItsOwn(old);
   const [first] = Object.entries(endpointsOf(old));
   return {
     ...config,
     name,
     Image: image,
     // The default host name is the id's beginning: the new container gets its own.
-    ...(!old.Id.startsWith(Hostname) && { Hostname }),
+    ...(Hostname !== undefined && !old.Id.startsWith(Hostname) && { Hostname }),
     Labels: { ...config.Labels, [INTENT_LABEL]: intentId },
     HostConfig: { ...old.HostConfig, ...mountsOf(old), Binds: [...(old.HostConfig.Binds ?? []), ...anonymousVolumes(old)] },
     // Engines before 25 take one network at creation.
     ...(first && { NetworkingConfig: { EndpointsConfig: Object.fromEntries([first]) } }),
   };
+}
+
+/** In another container's network the engine tells of that one's name, and refuses to be asked for any, or for ports (moby `validateNetContainerMode`). */
+function ofItsOwn({ Config, HostConfig }: Inspected): Partial<Inspected["Config"]> {
+  if (!HostConfig.NetworkMode?.startsWith("container:")) return Config;
+  const { Hostname: _name, Domainname: _domain, ExposedPorts: _ports, ...config } = Config;
+  return config;
 }
 
 /** Of an image's configuration, what a container takes over that is not told otherwise. */
