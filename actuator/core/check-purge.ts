@@ -41,8 +41,9 @@ export function refusePurge(
       "protected",
       kept.map(({ name }) => name),
     );
-  for (const { name, labels, autoRemove } of containers) {
-    const owner = ownersOf(labels).find((each) => !owners.includes(each));
+  for (const container of containers) {
+    const { name, autoRemove } = container;
+    const owner = ownersOf(container).find((each) => !owners.includes(each));
     if (owner) return refuse(`owned-by-${owner}`, [name]);
     if (autoRemove) return refuse("auto-remove", [name]);
   }

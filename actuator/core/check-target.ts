@@ -54,13 +54,13 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (intent.kind === ActionKind.RELEASE) return facts.isolated ? undefined : "not-ours";
   if (limits.protect.length > 0 && compileNames(limits.protect)(container.name)) return "protected";
   if (!container.running) return "not-running";
-  const owners = ownersOf(container.labels);
+  const owners = ownersOf(container);
   // Swarm and systemd replace what stops by themselves: there would be two, or theirs would take the place of ours.
   const hinders = (owner: Owner): boolean => !intent.owners.includes(owner) || (owner !== "compose" && isReplacing(intent.kind));
   const owner = owners.find(hinders);
   if (owner) return `owned-by-${owner}`;
   if (container.autoRemove && !mayVanish(intent.kind, facts.captures)) return "auto-remove";
-  if (isTakenAway(intent.kind, container.labels) && !facts.captures) return "not-captured";
+  if (isTakenAway(intent.kind, container) && !facts.captures) return "not-captured";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
   if (intent.kind === ActionKind.ROLLBACK && container.labels[ROLLBACK_LABEL] === "never") return "rollback-never";
   if (intent.target && !facts.targetThere) return "no-target-image";
@@ -75,8 +75,8 @@ function mayVanish(kind: ActionKind, captures: boolean): boolean {
 }
 
 /** Compose goes by labels, which a container has for life: of the old one and the new one it would start the old one, and remove the new one. */
-export function isTakenAway(kind: ActionKind, labels: Readonly<Record<string, string>>): boolean {
-  return isReplacing(kind) && ownersOf(labels).includes("compose");
+export function isTakenAway(kind: ActionKind, container: Pick<EngineContainer, "labels" | "givenLabels">): boolean {
+  return isReplacing(kind) && ownersOf(container).includes("compose");
 }
 
 function isReplacing(kind: ActionKind): boolean {
@@ -93,12 +93,16 @@ function refuseIsolation({ networkMode, networks }: EngineContainer, isolated: b
 const OWNERS = ["swarm", "compose", "systemd"] as const;
 export type Owner = (typeof OWNERS)[number];
 
-/** All who would put the container back, or count on it: what one of them lets go may be another's too, such as Compose in a unit of systemd. */
-export function ownersOf(labels: Readonly<Record<string, string>>): Owner[] {
+/**
+ * All who would put the container back, or count on it: what one of them lets go may be another's too, such as Compose in a unit of systemd. An image's own labels
+ * make its containers nobody's; one that Compose built has its project's label, and its containers others besides that no image can have for them.
+ */
+export function ownersOf({ labels, givenLabels }: Pick<EngineContainer, "labels" | "givenLabels">): Owner[] {
+  const isGiven = (prefix: string): boolean => Object.keys(givenLabels).some((key) => key.startsWith(prefix));
   const owns: Readonly<Record<Owner, boolean>> = {
-    swarm: Object.hasOwn(labels, "com.docker.swarm.service.id"),
-    compose: Object.hasOwn(labels, "com.docker.compose.project"),
-    systemd: labels["dev.hullmark.owner"] === "systemd",
+    swarm: Object.hasOwn(labels, "com.docker.swarm.service.id") && isGiven("com.docker.swarm."),
+    compose: Object.hasOwn(labels, "com.docker.compose.project") && isGiven("com.docker.compose."),
+    systemd: givenLabels["dev.hullmark.owner"] === "systemd",
   };
   return OWNERS.filter((owner) => owns[owner]);
 }

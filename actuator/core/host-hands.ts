@@ -46,7 +46,7 @@ export class HostHands implements Hands {
     if (!container) return { refusal, before: NOTHING };
     const networks = networksToKeep(intent.kind, container, isolation?.networks);
     const vanishesWith = container.autoRemove && intent.kind === ActionKind.STOP ? container.unnamedVolumes : undefined;
-    const takenAway = isTakenAway(intent.kind, container.labels);
+    const takenAway = isTakenAway(intent.kind, container);
     const before = {
       name: container.name,
       restartPolicy: container.restartPolicy,

@@ -35,7 +35,10 @@ export interface EngineContainer {
   readonly autoRemove: boolean;
   /** Volumes that nobody named, by the engine's own names. */
   readonly unnamedVolumes: readonly string[];
+  /** Those of its image too. */
   readonly labels: Readonly<Record<string, string>>;
+  /** Without those that its image has, with the same value: the word of whoever started it. All of them where the engine tells nothing of the image. */
+  readonly givenLabels: Readonly<Record<string, string>>;
   readonly restartPolicy: RestartPolicy;
   /** As it was started: `host`, `none`, `container:<id>`, or the name of a network. */
   readonly networkMode: string;

@@ -467,6 +467,24 @@ describe("what is captured first", () => {
       expect(engine.containers.get(web.id)).toMatchObject({ running: false });
     });
 
+    test.each(["com.docker.compose.project", "com.docker.swarm.service.id", "dev.hullmark.owner"])(
+      "whose image says so by a label of its own (%s) is nobody's: it is replaced, and kept",
+      async (key) => {
+        const web = engine.add("web", { labels: { [key]: "systemd", "com.example.tier": "front" }, givenLabels: { "com.example.tier": "front" } });
+        await actuator().offer(intent(web.id));
+        expect(engine.containers.get(web.id)).toMatchObject({ name: "web.hullmark-A-7K2Q", running: false });
+        expect(reports).toMatchObject([{ outcome: Outcome.DONE, detail: "" }]);
+      },
+    );
+
+    test("one whose image Compose built, with its project's label, is Compose's", async () => {
+      const labels = { "com.docker.compose.project": "shop", "com.docker.compose.container-number": "1" };
+      const web = engine.add("web", { labels, givenLabels: { "com.docker.compose.container-number": "1" } });
+      await actuator(LIMITS, captures).offer(intent(web.id));
+      untouched();
+      expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "owned-by-compose" }]);
+    });
+
     test("what the engine will not remove is told, and its like goes on serving", async () => {
       const web = composed();
       engine.failures.set("remove", new EngineError("ENGINE_REFUSED", "busy"));

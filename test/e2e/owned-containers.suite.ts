@@ -20,9 +20,37 @@ export interface OwnedBed {
   carriedOut(name: string, containerId: string, kind: ActionKind, owners: string[], failpoint?: string): Promise<ReportOutcomeRequest>;
 }
 
+/** As an image can have them: what Compose writes into one that it builds, and what would make a container somebody's. */
+const CLAIMS = {
+  "com.docker.compose.project": "owned",
+  "com.docker.compose.service": "web",
+  "com.docker.swarm.service.id": "x",
+  "dev.hullmark.owner": "systemd",
+};
+
 export function describeOwned(bedOf: () => OwnedBed): void {
   const running = async (filter: string): Promise<string[]> =>
     (await bedOf().docker("ps", "-q", "--no-trunc", "--filter", `label=${filter}`)).split("\n").filter(Boolean);
+
+  beforeAll(async () => {
+    const { docker } = bedOf();
+    const changes = Object.entries(CLAIMS).flatMap(([key, value]) => ["--change", `LABEL ${key}=${value}`]);
+    const made = await docker("create", "box", "/busybox");
+    await docker("commit", ...changes, made, "claims");
+    await docker("rm", made);
+  });
+
+  test("one whose image says by its own labels that it is somebody's is nobody's: it is replaced and kept, isolated, and stopped", async () => {
+    const { docker, carriedOut } = bedOf();
+    const claims = await docker("run", "-d", "--name", "claims", "--stop-signal", "SIGKILL", "claims", "/busybox", "sleep", "3600");
+    const done = { outcome: Outcome.DONE };
+    const replaced = await carriedOut("claims", claims, ActionKind.RECREATE, []);
+    expect(replaced).toMatchObject(done);
+    expect(await docker("inspect", "-f", "{{.Name}} {{.State.Running}}", claims)).toBe("/claims.hullmark-A-7K2Q false");
+    for (const kind of [ActionKind.ISOLATE, ActionKind.STOP])
+      expect(await carriedOut(`claims-${kind}`, replaced.newContainerId, kind, []), `kind ${kind}`).toMatchObject(done);
+    await docker("rm", "-f", claims, replaced.newContainerId);
+  });
 
   describe("of Compose", () => {
     const PROJECT = "com.docker.compose.project=owned";
@@ -32,7 +60,8 @@ export function describeOwned(bedOf: () => OwnedBed): void {
     beforeAll(async () => {
       file = join(bedOf().home, "compose.yaml");
       const volumes = [{ type: "volume", target: "/data" }];
-      const web = { image: "box", command: ["/busybox", "sleep", "3600"], stop_signal: "SIGKILL", restart: "always", volumes };
+      // It has its project's label, as one that Compose built.
+      const web = { image: "claims", command: ["/busybox", "sleep", "3600"], stop_signal: "SIGKILL", restart: "always", volumes };
       writeFileSync(file, JSON.stringify({ version: "3.7", services: { web } }));
       await compose("up", "-d");
     });

@@ -12,6 +12,7 @@ export class FakeEngine implements Engine {
   add(name: string, more: Partial<EngineContainer> = {}): EngineContainer {
     const made: EngineContainer = {
       ...{ id: randomBytes(32).toString("hex"), name, imageId: `sha256:${"1".repeat(64)}`, running: true, autoRemove: false, labels: {} },
+      givenLabels: more.labels ?? {},
       unnamedVolumes: [],
       restartPolicy: { name: "always", maximumRetryCount: 0 },
       ...{ networkMode: "default", networks: [{ name: "bridge", endpoint: {} }] },

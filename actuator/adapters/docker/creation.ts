@@ -73,6 +73,11 @@ function isSame(a: unknown, b: unknown): boolean {
   return isDeepStrictEqual(a ?? null, b ?? null);
 }
 
+/** Those that its image does not bring. @param image undefined: the engine tells nothing of it */
+export function givenLabels({ Config: { Labels } }: Inspected, image: Docker.ImageInspectInfo | undefined): Record<string, string> {
+  return Object.fromEntries(Object.entries(without(Labels, image?.Config?.Labels)));
+}
+
 function without(asked: object | null | undefined, own: object | null | undefined): object {
   const known = new Map(Object.entries(own ?? {}));
   return Object.fromEntries(Object.entries(asked ?? {}).filter(([key, value]) => !known.has(key) || !isSame(known.get(key), value)));

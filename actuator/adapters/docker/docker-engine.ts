@@ -1,7 +1,7 @@
 /** {@link Engine} over the Docker Engine API (dockerode). */
 import Docker from "dockerode";
 import { type Engine, type EngineContainer, EngineError, type EngineNetwork, type RestartPolicy, type TargetImage } from "../../ports/engine.ts";
-import { creationOf, INTENT_LABEL, laterNetworks, networksOf, onNetworks, unnamedVolumes, withoutImagesOwn } from "./creation.ts";
+import { creationOf, givenLabels, INTENT_LABEL, laterNetworks, networksOf, onNetworks, unnamedVolumes, withoutImagesOwn } from "./creation.ts";
 
 export const CALL_TIMEOUT_MS = 30_000;
 
@@ -20,7 +20,7 @@ export class DockerEngine implements Engine {
   async find(id: string): Promise<EngineContainer | undefined> {
     const found = await this.#inspect(id);
     // The engine takes prefixes and names too.
-    return found?.Id === id ? containerOf(found) : undefined;
+    return found?.Id === id ? await containerOf(found, this.#docker) : undefined;
   }
 
   async countRunning(): Promise<number> {
@@ -126,7 +126,9 @@ function nameOf({ Name }: Docker.ContainerInspectInfo): string {
   return Name.replace(/^\//, "");
 }
 
-export function containerOf(found: Docker.ContainerInspectInfo): EngineContainer {
+/** @param docker is asked for its image; what it refuses to tell is unknown */
+export async function containerOf(found: Docker.ContainerInspectInfo, docker: Docker): Promise<EngineContainer> {
+  const image = await guard(() => docker.getImage(found.Image).inspect()).catch(ignoreRefused);
   const { RestartPolicy: restart, AutoRemove } = found.HostConfig;
   return {
     id: found.Id,
@@ -136,6 +138,7 @@ export function containerOf(found: Docker.ContainerInspectInfo): EngineContainer
     autoRemove: AutoRemove === true,
     unnamedVolumes: unnamedVolumes(found),
     labels: found.Config.Labels ?? {},
+    givenLabels: givenLabels(found, image),
     restartPolicy: { name: restart?.Name || "no", maximumRetryCount: restart?.MaximumRetryCount ?? 0 },
     networkMode: found.HostConfig.NetworkMode ?? "default",
     networks: networksOf(found),
@@ -166,6 +169,10 @@ export async function guard<T>(call: () => Promise<T>): Promise<T> {
 export function ignoreMissing(error: unknown): undefined {
   if (error instanceof StatusError && error.status === 404) return undefined;
   throw error;
+}
+
+function ignoreRefused(error: unknown): undefined {
+  if (!(error instanceof StatusError)) throw error;
 }
 
 /** Already as wanted. */

@@ -25,8 +25,8 @@ export class DockerLayers implements Layers {
     const ids = new Set([...target.imageDigests, ...images.map(({ id }) => id)]);
     const listed = await guard(() => this.#docker.listContainers({ all: true }));
     const containers = await Promise.all(listed.map(({ Id }) => guard(() => this.#docker.getContainer(Id).inspect()).catch(ignoreMissing)));
-    const own = containers.flatMap((each) => (each && (ids.has(each.Image) || isMadeOf(each, directory)) ? [containerOf(each)] : []));
-    return { images: images.toSorted((a, b) => b.depth - a.depth).map(({ id, name }) => ({ id, name })), containers: own, directory };
+    const own = containers.flatMap((each) => (each && (ids.has(each.Image) || isMadeOf(each, directory)) ? [containerOf(each, this.#docker)] : []));
+    return { images: images.toSorted((a, b) => b.depth - a.depth).map(({ id, name }) => ({ id, name })), containers: await Promise.all(own), directory };
   }
 
   async removeImage(id: string): Promise<void> {
