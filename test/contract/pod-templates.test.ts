@@ -70,6 +70,37 @@ test("one is forgotten with its last pod", async () => {
   expect(asked).toHaveLength(2);
 });
 
+test("whoever may change a pod may name a template at each change: the one before is forgotten, and only the last is asked for", async () => {
+  const revision = (name: string) => record("store-0", owner("StatefulSet", "store"), { "controller-revision-hash": name });
+  const { templates, asked, known, end } = reading({});
+  const names = Array.from({ length: 50 }, (_, at) => `store-${at}`);
+  let before = revision("store");
+  templates.add(before);
+  await vi.waitFor(() => expect(known).toHaveLength(1));
+  for (const name of names) {
+    const now = revision(name);
+    templates.add(now, before);
+    await Promise.resolve();
+    expect(templates.of(before)).toBeUndefined();
+    before = now;
+  }
+  expect(templates.of(before)).toBe("pending");
+  await vi.waitFor(() => expect(known).toHaveLength(2));
+  await end();
+  expect(asked.map((path) => path.replace(/^.*\//, ""))).toEqual(["store", "store-49"]);
+});
+
+test("one whose pod changed in something else is not read again", async () => {
+  const { templates, asked, known, end } = reading({ [REPLICA_SET]: [replicaSet] });
+  const pod = ofReplicaSet("a");
+  templates.add(pod);
+  await vi.waitFor(() => expect(known).toHaveLength(1));
+  templates.add(ofReplicaSet("a"), pod);
+  expect(templates.of(pod)).toEqual(new Set(["web", "prepare"]));
+  await end();
+  expect(asked).toHaveLength(1);
+});
+
 test("those of StatefulSets and DaemonSets are what they keep of the pod's revision, of Jobs the Job", async () => {
   const revision = (uid: string) => ({
     status: 200,

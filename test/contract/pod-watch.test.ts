@@ -1,7 +1,8 @@
 /** Following the cluster's pods when the API server answers badly, ends its watches or forgets. On a real one: test/e2e/kubernetes. */
 import { WatchRefused } from "@hullmark/daemon/api-server";
 import { PodWatch } from "@hullmark/verifier/adapters/kubernetes/index";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { hurriedClock } from "../fakes/hurried-clock.ts";
 import { podContainer } from "../fakes/pod-records.ts";
 
 interface PodFields {
@@ -137,10 +138,7 @@ test("a broken watch is taken up where it was, without a list; pauses grow, and 
 });
 
 test("a list that fails says nothing, and the next asks for fewer at once", async () => {
-  const { view, asked, problems } = await follow(
-    [new Error("an answer of more than 4194304 bytes"), { status: 403, body: {} }, page(7, [{ kind: "Pod" }])],
-    [],
-  );
+  const { view, asked, problems } = await follow([new Error("an answer of more than 4194304 bytes"), { status: 403, body: {} }, page(7, [{ kind: "Pod" }])], []);
   expect(view.heardMs).toBeUndefined();
   expect(asked.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=50", "limit=50", "limit=50"]);
   expect(problems).toHaveLength(3);
@@ -166,4 +164,38 @@ test("a field has every value since the pod was made, if it was followed from th
   expect(await valuesOf([page(7, [])], [[made, event("DELETED", pod("a", { tier: "gold", version: 9 })), event("ADDED", pod("a", { tier: "tin" }))]])).toEqual([
     "tin",
   ]);
+});
+
+test.each(["watched", "listed again", "deleted"])("of a pod whose labels name another template, the one before is forgotten: %s", async (how) => {
+  const stop = new AbortController();
+  const of = (hash: string, version: number) => {
+    const raw = pod("a", { version });
+    const ownerReferences = [{ kind: "StatefulSet", name: "store", uid: "uid-store", controller: true }];
+    return { ...raw, metadata: { ...raw.metadata, ownerReferences, labels: { "controller-revision-hash": hash } } };
+  };
+  const lists = [page(7, [of("one", 7)]), page(9, [of("two", 9)])];
+  const changed = { watched: event("MODIFIED", of("two", 9)), "listed again": event("ERROR", {}), deleted: event("DELETED", of("two", 9)) }[how];
+  const known = Promise.withResolvers<void>();
+  const revision = {
+    metadata: { uid: "any", ownerReferences: [{ uid: "uid-store", controller: true }] },
+    data: { spec: { template: { spec: { containers: [{ name: "web" }] } } } },
+  };
+  const view = new PodWatch({
+    api: {
+      get: async (path: string) => (path.startsWith("/api/v1/pods?") ? (lists.shift() ?? page(9, [])) : { status: 200, body: revision }),
+      async *watch() {
+        await known.promise;
+        yield changed;
+        await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
+      },
+    },
+    ...{ clock: hurriedClock(0), onProblem: () => {}, templates: true },
+  });
+  const running = view.run(stop.signal);
+  const first = await vi.waitFor(() => view.get("uid-a") ?? expect.unreachable());
+  await vi.waitFor(() => expect(view.templateOf(first)).toEqual(new Set(["web"])));
+  known.resolve();
+  await vi.waitFor(() => expect(view.templateOf(first)).toBeUndefined());
+  stop.abort();
+  await running;
 });

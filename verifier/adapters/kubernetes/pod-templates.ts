@@ -56,10 +56,17 @@ export class PodTemplates {
     return template && this.#known.get(keyOf(namespace, template))?.names;
   }
 
-  add({ uid, namespace, template: source }: PodRecord): void {
-    if (!source) return;
-    const key = keyOf(namespace, source);
-    const known = this.#known.get(key) ?? { namespace, source, pods: new Set<string>(), names: "pending", retryMs: MIN_RETRY_MS, dueMs: 0 };
+  /**
+   * @param before the pod as it was: that template has one pod less. Whoever may change pods may name another at each change: what they name is asked for after a while, if it is
+   *   named then still
+   */
+  add({ uid, namespace, template: source }: PodRecord, before?: PodRecord): void {
+    const key = source && keyOf(namespace, source);
+    const changed = before !== undefined && (before.template && keyOf(before.namespace, before.template)) !== key;
+    if (changed) this.remove(before);
+    if (!source || key === undefined) return;
+    const dueMs = changed ? this.#options.clock.nowMs() + MIN_RETRY_MS : 0;
+    const known = this.#known.get(key) ?? { namespace, source, pods: new Set<string>(), names: "pending", retryMs: MIN_RETRY_MS, dueMs };
     known.pods.add(uid);
     this.#known.set(key, known);
     if (known.names !== "pending") return;

@@ -141,7 +141,7 @@ export class PodWatch implements PodView {
     for (const [uid, { record }] of before) if (!objects.has(uid)) changed.add(record.uid);
     this.#objects = objects;
     this.#byUid = new Map();
-    for (const pod of objects.values()) this.#index(pod);
+    for (const pod of objects.values()) this.#index(pod, before.get(pod.objectUid));
     for (const [uid, { record }] of before) if (!objects.has(uid)) this.#forget(record);
     this.#version = version;
     this.#tell(changed);
@@ -175,18 +175,18 @@ export class PodWatch implements PodView {
     if (before) this.#unindex(before);
     if (type === "DELETED") {
       this.#objects.delete(objectUid);
-      this.#forget(record);
+      if (before) this.#forget(before.record);
     } else {
       if (!before && this.#objects.size >= MAX_PODS) throw new Error(`more than ${MAX_PODS} pods`);
       this.#objects.set(objectUid, pod);
-      this.#index(pod);
+      this.#index(pod, before);
     }
     this.#version = pod.resourceVersion;
     this.#tell(new Set([record.uid, ...(before ? [before.record.uid] : [])]));
   }
 
-  #index(pod: ListedPod): void {
-    this.#templates?.add(pod.record);
+  #index(pod: ListedPod, before: ListedPod | undefined): void {
+    this.#templates?.add(pod.record, before?.record);
     this.#byUid.set(pod.record.uid, [...(this.#byUid.get(pod.record.uid) ?? []), pod]);
   }
 
