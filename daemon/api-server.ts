@@ -43,6 +43,15 @@ export class WatchRefused extends Error {
   }
 }
 
+/** An answer larger than is taken: fewer objects at once make a smaller one. */
+export class AnswerTooLarge extends Error {
+  override readonly name = "AnswerTooLarge";
+
+  constructor() {
+    super(`an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+  }
+}
+
 export class ApiServer {
   readonly #options: ApiServerOptions;
 
@@ -96,7 +105,7 @@ export class ApiServer {
     return { accept: "application/json", authorization: `Bearer ${readFileSync(this.#options.tokenFile, "utf8").trim()}` };
   }
 
-  /** @throws the system's error, which names the address and never the request */
+  /** @throws AnswerTooLarge; the system's error, which names the address and never the request */
   #call(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: string, contentType = "application/json"): Promise<ApiAnswer> {
     const { url, caFile } = this.#options;
     return new Promise((resolve, reject) => {
@@ -110,7 +119,7 @@ export class ApiServer {
         let size = 0;
         response.on("data", (chunk: Buffer) => {
           size += chunk.length;
-          if (size > MAX_ANSWER_BYTES) call.destroy(new Error(`an answer of more than ${MAX_ANSWER_BYTES} bytes`));
+          if (size > MAX_ANSWER_BYTES) call.destroy(new AnswerTooLarge());
           else chunks.push(chunk);
         });
         response.on("error", reject);

@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
+import { AnswerTooLarge } from "@hullmark/daemon/api-server";
 import {
   ApiServer,
   apiServerOfPod,
@@ -178,6 +179,12 @@ test.each<[string, Scripted, RegExp]>([
     .catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ name: "TokenReviewError", code: "UNAVAILABLE", message: expect.stringMatching(message) });
   for (const secret of [TOKEN, OWN]) expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(secret);
+});
+
+test("an answer that is too large is told from one that does not come", async () => {
+  script = () => ({ status: 200, body: { filler: "x".repeat(5 << 20) } });
+  await expect(api().get("/api/v1/pods?limit=100")).rejects.toBeInstanceOf(AnswerTooLarge);
+  await expect(api("other").get("/api/v1/pods?limit=100")).rejects.not.toBeInstanceOf(AnswerTooLarge);
 });
 
 test("a server of another CA is not asked, and learns no token", async () => {

@@ -1,5 +1,5 @@
 /** Following the cluster's pods when the API server answers badly, ends its watches or forgets. On a real one: test/e2e/kubernetes. */
-import { WatchRefused } from "@hullmark/daemon/api-server";
+import { AnswerTooLarge, WatchRefused } from "@hullmark/daemon/api-server";
 import { PodWatch } from "@hullmark/verifier/adapters/kubernetes/index";
 import { expect, test, vi } from "vitest";
 import { hurriedClock } from "../fakes/hurried-clock.ts";
@@ -138,11 +138,18 @@ test("a broken watch is taken up where it was, without a list; pauses grow, and 
 });
 
 test("a list that fails says nothing, and the next asks for fewer at once", async () => {
-  const { view, asked, problems } = await follow([new Error("an answer of more than 4194304 bytes"), { status: 403, body: {} }, page(7, [{ kind: "Pod" }])], []);
+  const { view, asked, problems } = await follow([new AnswerTooLarge(), { status: 403, body: {} }, page(7, [{ kind: "Pod" }])], []);
   expect(view.heardMs).toBeUndefined();
   expect(asked.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=50", "limit=50", "limit=50"]);
   expect(problems).toHaveLength(3);
   expect(problems[1]).toContain("403");
+});
+
+test("a list is asked for in small pages only where an answer was too large, and until one has come whole", async () => {
+  const reset = new Error("connect ECONNREFUSED");
+  const { asked } = await follow([reset, reset, new AnswerTooLarge(), page(7, [pod("a")], "more"), page(7, [pod("b")]), page(9, [])], [refused(410)]);
+  const lists = asked.filter((path) => path.includes("limit"));
+  expect(lists.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=100", "limit=100", "limit=50", "limit=50&continue=more", "limit=100"]);
 });
 
 test("a list that ends half way leaves what was known before", async () => {

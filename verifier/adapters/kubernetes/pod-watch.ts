@@ -1,6 +1,6 @@
 /** {@link PodView} by list and watch of every pod: listed once in pages, then followed from there, and listed again only where that cannot go on. */
 
-import { type ApiServer, WatchRefused } from "@hullmark/daemon/api-server";
+import { AnswerTooLarge, type ApiServer, WatchRefused } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { PodConfigMaps, PodContainer, PodRecord, PodTemplateNames, PodView } from "../../ports/pod-view.ts";
@@ -121,8 +121,7 @@ export class PodWatch implements PodView {
       const askedMs = clock.nowMs();
       const path = `/api/v1/pods?limit=${this.#pagePods}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
       const { status, body } = await api.get(path).catch((error: unknown) => {
-        // Perhaps the answer was too large.
-        this.#pagePods = Math.max(1, this.#pagePods >> 1);
+        if (error instanceof AnswerTooLarge) this.#pagePods = Math.max(1, this.#pagePods >> 1);
         throw error;
       });
       if (status !== 200) throw new Error(`the API server answers ${status} to list pods`);
@@ -135,6 +134,8 @@ export class PodWatch implements PodView {
       [next, version] = [metadata.continue ?? "", metadata.resourceVersion];
       if (next === "") this.#heardMs = askedMs;
     } while (next !== "");
+    // One pod that was too large may be gone by the next list.
+    this.#pagePods = PAGE_PODS;
     const before = this.#objects;
     const changed = new Set<string>();
     for (const [uid, { record, resourceVersion }] of objects) if (before.get(uid)?.resourceVersion !== resourceVersion) changed.add(record.uid);
