@@ -26,6 +26,7 @@ export interface OwnPodsBed extends ReleaseBed {
 interface PodMonitor {
   readonly kind: string;
   readonly spec: {
+    readonly jobLabel?: string;
     readonly selector: { readonly matchLabels: Readonly<Record<string, string>> };
     readonly podMetricsEndpoints: readonly { readonly port: string; readonly path: string }[];
   };
@@ -37,7 +38,7 @@ interface WorkloadView {
   readonly provenance: { readonly status: string };
 }
 interface Pod {
-  readonly metadata: { readonly name: string };
+  readonly metadata: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
   readonly spec: { readonly containers: readonly { readonly ports?: readonly { readonly name: string; readonly containerPort: number }[] }[] };
   readonly status: {
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
@@ -118,6 +119,8 @@ export function ownPods(of: () => OwnPodsBed): void {
       const selector = Object.entries(spec.selector.matchLabels).map(([label, value]) => `${label}=${value}`);
       const pods = await podsOf(selector.join(","));
       expect(pods.map(({ metadata }) => metadata.name)).toEqual([(await podOf("verifier")).metadata.name]);
+      // The Prometheus Operator names the job by it; rules.yaml asks for that name.
+      expect(pods[0]?.metadata.labels[spec.jobLabel ?? ""]).toBe("hullmark");
       const port = pods[0]?.spec.containers.flatMap(({ ports }) => ports ?? []).find(({ name }) => name === endpoint?.port)?.containerPort;
       return Scrape.of(
         await of().cluster.kubectl(["get", "--raw", `/api/v1/namespaces/${of().namespace}/pods/${pods[0]?.metadata.name}:${port}/proxy${endpoint?.path}`]),
