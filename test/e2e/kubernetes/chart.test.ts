@@ -543,6 +543,18 @@ describe("the chart", () => {
     expect(secret.secret.defaultMode).toBe(0o440);
   });
 
+  test("has each folder of the node in the agent's pod follow what the node mounts and unmounts there", async () => {
+    const rendered = await helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.extraHostPaths={/mnt/second}");
+    const agent = parseAllDocuments(rendered)
+      .map((each) => each.toJS())
+      .find((each) => each?.kind === "DaemonSet");
+    const { containers, volumes } = agent.spec.template.spec;
+    const ofNode = volumes.flatMap(({ name, hostPath }: { name: string; hostPath?: { type: string } }) => (hostPath?.type === "Directory" ? [name] : []));
+    const mounts = containers[0].volumeMounts.filter(({ name }: { name: string }) => ofNode.includes(name));
+    expect(mounts).toHaveLength(4);
+    for (const mount of mounts) expect(mount).toMatchObject({ readOnly: true, mountPropagation: "HostToContainer" });
+  });
+
   let before: readonly string[];
   let traces: NodeTraces;
 
