@@ -38,8 +38,10 @@ export async function connectThroughCluster(options: PluginOptions, signal: Abor
     credentialWithin(kubectl, release, role, signal, Date.now() + waitMs),
   ]);
   const { "current-context": name, contexts } = View.parse(JSON.parse(view));
+  // First: it throws where these are no certificates, and nobody would end the forward.
+  const secure = credentials.createSsl(credential.ca, credential.key, credential.certificate);
   const forward = await openPortForward(kubectl, release, "main", signal);
-  const channel = new RpcChannel(forward.address, credentials.createSsl(credential.ca, credential.key, credential.certificate));
+  const channel = new RpcChannel(forward.address, secure);
   const own = options.namespace ?? contexts?.[0]?.context.namespace ?? "default";
   return {
     channel,

@@ -1,7 +1,11 @@
 /** What of the plugin of kubectl needs no cluster: its name, its release, its completion. With one: test/e2e/kubernetes/chart.test.ts. */
 
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { completions } from "../../cli/kubectl/completion.ts";
+import { connectThroughCluster } from "../../cli/kubectl/connect.ts";
 import { invocationOf } from "../../cli/kubectl/invocation.ts";
 import { kubectlError } from "../../cli/kubectl/kubectl.ts";
 import { parseRelease } from "../../cli/kubectl/release.ts";
@@ -55,6 +59,28 @@ test.each([
   ["", "UNREACHABLE"],
 ])("%j is told apart, and what is not known is never taken for wrong usage", (stderr, code) => {
   expect(kubectlError(stderr).code).toBe(code);
+});
+
+test("forwards no port for credentials that are none: nobody would end it", async () => {
+  const home = mkdtempSync(join(tmpdir(), "hullmark-plugin-"));
+  const [broken, forwarded] = [Buffer.from("-----BEGIN NOTHING-----").toString("base64"), join(home, "forwarded")];
+  const secret = { metadata: { name: "hullmark-admin" }, data: { "ca.crt": broken, "client.crt": broken, "client.key": broken } };
+  const kubectl = `#!/bin/sh
+case "$*" in
+  *"get secret"*) echo '${JSON.stringify(secret)}' ;;
+  *port-forward*) : >${forwarded}; echo "Forwarding from 127.0.0.1:9 -> 9"; exec sleep 5 ;;
+  *) echo "{}" ;;
+esac
+`;
+  writeFileSync(join(home, "kubectl"), kubectl, { mode: 0o755 });
+  vi.stubEnv("PATH", `${home}${delimiter}${process.env["PATH"]}`);
+  try {
+    await expect(connectThroughCluster({ release: "hullmark" }, AbortSignal.timeout(30_000), 0)).rejects.toThrow(/PEM/i);
+    expect(existsSync(forwarded)).toBe(false);
+  } finally {
+    vi.unstubAllEnvs();
+    rmSync(home, { recursive: true, force: true });
+  }
 });
 
 test("has nothing of its own that a rotation of keys makes old: keys trust says so, and asks nobody", async () => {
