@@ -41,7 +41,13 @@ export async function nodeTraces(cluster: Kubernetes): Promise<NodeTraces> {
     cgroups: sorted(
       [CGROUPS, ...below(CGROUPS, 1)].flatMap((folder) => below(join(folder, cgroupRoot, "kubepods"), 3)).filter((path) => /\/pod[0-9a-f-]+/.test(path)),
     ),
-    sockets: sorted(sockets.map((line) => line.trim().split(/\s+/)[7] ?? "").filter((path) => path.startsWith("/") || path.startsWith("@"))),
+    sockets: sorted(
+      sockets
+        .map((line) => line.trim().split(/\s+/)[7] ?? "")
+        .filter((path) => path.startsWith("/") || path.startsWith("@"))
+        // The kubelet's own, which it binds under another name each time that it starts.
+        .filter((path) => !path.startsWith("/var/lib/kubelet/pod-resources/")),
+    ),
     files: sorted(Object.entries(FOLDERS).flatMap(([folder, depth]) => below(`/proc/${pid}/root${folder}`, depth))),
     // kube-proxy's, by the name of the Service.
     rules: sorted(rules.split("\n").filter((rule) => rule.includes('"hullmark'))),

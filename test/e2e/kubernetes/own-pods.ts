@@ -131,10 +131,9 @@ export function ownPods(of: () => OwnPodsBed): void {
       // Counted every few seconds.
       const [seen] = await of().eventually(
         async () => [await scrape(), (await of().json<WorkloadView[]>("workloads")).length] as const,
-        ([now, listed]) => now.value("hullmark_workloads") === listed,
+        ([now, listed]) => now.value("hullmark_workloads") === listed && now.value("hullmark_nodes_connected") === 1,
       );
       expect(seen.value("hullmark_nodes")).toBe(1);
-      expect(seen.value("hullmark_nodes_connected")).toBe(1);
       expect(seen.value("hullmark_component_ready", { component: "store" })).toBe(1);
       expect(seen.value("hullmark_drift_detection_seconds_count")).toBeGreaterThan(0);
       expect(seen.value("hullmark_registry_requests_total", { result: "ok" })).toBeGreaterThan(0);
