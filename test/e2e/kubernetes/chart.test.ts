@@ -26,10 +26,11 @@ import { REPOSITORY, STATE_ROOT } from "../../../deploy/testbed/paths.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
 import { TestVerifier } from "../../fakes/verifier.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
-import { loadPrograms } from "../images/programs.ts";
+import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { anyCluster } from "./any-cluster.ts";
 import { contexts } from "./contexts.ts";
+import { inPodAgent } from "./in-pod-agent.ts";
 import { type NodeTraces, nodeTraces } from "./node-traces.ts";
 import { objectStatuses } from "./object-statuses.ts";
 import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
@@ -51,6 +52,7 @@ const VERIFIER = `system:serviceaccount:${NAMESPACE}:hullmark-verifier`;
 let home: string;
 let bed: Testbed;
 let cluster: Kubernetes;
+let programs: Programs;
 let workload: PushedImage;
 let forward: ChildProcess | undefined;
 /** PEM of the key that signed agent and verifier. */
@@ -78,7 +80,8 @@ beforeAll(async () => {
     images.filter(({ name }) => observing.includes(name)),
     { ...shipped, key },
   );
-  workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(await loadPrograms()));
+  programs = await loadPrograms();
+  workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(programs));
   await cluster.kubectl(["create", "namespace", NAMESPACE]);
   for (const kinds of ["openreports.yaml", "podmonitors.yaml"]) await cluster.kubectl(["apply", "--server-side", `--filename=${tool(kinds)}`]);
 }, 1_800_000);
@@ -879,6 +882,8 @@ describe("the chart", () => {
   });
 
   ownPods(() => ({ ...atWork(), releaseKey, volume: volume(), openForward, json }));
+
+  inPodAgent(() => ({ ...atWork(), programs, image: workload.tagged, openForward, json }));
 
   test("upgrades: the verifier comes again with its CA and log, nothing open is lost, and nobody is paged", { timeout: 600_000 }, async () => {
     await using receiver = await new HttpReceiver().start(cluster.network.hostAddress);

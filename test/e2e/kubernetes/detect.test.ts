@@ -11,13 +11,14 @@ import { RUNTIME_MOUNT } from "../../../deploy/testbed/mount-points.ts";
 import { run } from "../../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
-import { type ExpectedDrift, isExpected, saysExpected } from "../expected-drift.ts";
+import type { ExpectedDrift } from "../expected-drift.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
-import { CANARY, HOST_SCENARIOS, plantCanary, SCENARIOS, type Scenario } from "../scenarios.ts";
+import { CANARY, plantCanary, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
+import { attacked, type DriftView, describeAll, eventually, assertFound as findDrifts, HOSTS_LINE, inLayer, POD_SCENARIOS, type Watched } from "./attacks.ts";
 import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower, READING_CONFIG_MAPS, REVIEWING, TELLING_PODS } from "./follower.ts";
 import { injectSidecars } from "./inject-sidecars.ts";
@@ -35,18 +36,6 @@ import { TWO_WORDS, twoNodes } from "./two-nodes.ts";
 import { untrustedKinds } from "./untrusted-kinds.ts";
 import { everyKind, pod, podSpec } from "./workloads.ts";
 
-interface DriftView {
-  readonly kind: string;
-  readonly state: string;
-  readonly path: string;
-  readonly summary: string;
-  readonly container: { readonly name: string };
-  readonly workload: string;
-  readonly origin: { readonly place: string; readonly layerIndex: number };
-  readonly actor: { readonly executable: string; readonly entry: string; readonly containerName: string } | null;
-  readonly differences: readonly Record<"field" | "expected" | "observed", string>[];
-}
-
 interface WorkloadView {
   readonly container: { readonly id: string; readonly name: string };
   readonly workload: string;
@@ -57,7 +46,6 @@ interface WorkloadView {
   readonly openDrifts: number;
 }
 
-const FOUND_WITHIN_MS = 60_000;
 const SETTLED_WITHIN_MS = 90_000;
 
 /** What only the comparison with the pod's specification says. */
@@ -189,15 +177,6 @@ async function drifts(container: string): Promise<readonly DriftView[]> {
   return found.filter(({ state }) => state === "open" || state === "acknowledged");
 }
 
-async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = FOUND_WITHIN_MS): Promise<T> {
-  const untilMs = Date.now() + withinMs;
-  for (;;) {
-    const seen = await look();
-    if (done(seen) || Date.now() > untilMs) return seen;
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-}
-
 /** Waits until the containers that match are `count`, and each is judged. */
 async function settled(name: RegExp, count: number): Promise<readonly WorkloadView[]> {
   const look = async (): Promise<readonly WorkloadView[]> => (await workloads()).filter(({ container }) => name.test(container.name));
@@ -210,28 +189,12 @@ async function settled(name: RegExp, count: number): Promise<readonly WorkloadVi
   return seen;
 }
 
-const describeAll = (found: readonly DriftView[]): string =>
-  found
-    .map(({ kind, path, origin, summary, differences }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary} ${JSON.stringify(differences)}`)
-    .join("\n");
-
-const says = (drift: DriftView, expected: ExpectedDrift): boolean => isExpected(drift, expected) && saysExpected(drift, expected, programs);
-
-async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
-  const found = await eventually(
-    () => drifts(name),
-    (seen) => expected.every((each) => seen.some((drift) => says(drift, each))),
-  );
-  for (const each of expected) {
-    const drift = found.find((candidate) => says(candidate, each));
-    expect(drift, `${each.place} ${each.kinds} ${each.path} ${JSON.stringify(each.differences?.(programs))}; found:\n${describeAll(found)}`).toBeDefined();
-    expect(drift).toMatchObject({ container: { name }, workload: name.split("/").slice(0, 2).join("/") });
-    if (each.layerIndex !== undefined) expect(drift?.origin.layerIndex).toBe(each.layerIndex);
-    if (each.who !== undefined) expect(drift?.actor?.executable.split("/").at(-1), drift?.path).toBe(each.who);
-    // Every attack from within a pod comes by `kubectl exec`.
-    if (each.who === "busybox" && each.place === "upper") expect(drift?.actor, drift?.path).toMatchObject({ entry: "exec", containerName: name });
-  }
-}
+/** What is looked at, and how. */
+const watched = (): Watched => ({
+  ...{ cluster, programs, image: image.tagged, drifts },
+  settled: (container) => settled(new RegExp(`^${container}$`), 1),
+});
+const assertFound = (name: string, expected: readonly ExpectedDrift[]): Promise<void> => findDrifts(watched(), name, expected);
 
 describe("untouched", () => {
   /** Names of a pod's containers, and the workload that they belong to. */
@@ -342,40 +305,15 @@ describe("acting", () => {
 });
 
 describe("attacks", () => {
-  const possible = [...SCENARIOS, ...HOST_SCENARIOS].filter(({ runOptions = [] }) => !runOptions.some((option) => WITHOUT_COUNTERPART.includes(option)));
-  const inLayer = ({ expected }: Scenario): boolean => expected.some(({ place }) => place === "layer");
-  const attacked = async (scenario: Scenario): Promise<void> => {
-    const name = `victim-${possible.indexOf(scenario)}`;
-    await apply([pod(name, image.tagged, optionsOf(scenario))]);
-    const victim = new PodVictim(cluster, programs, name);
-    await settled(new RegExp(`^${victim.container}$`), 1);
-    await scenario.attack(victim);
-    try {
-      if (scenario.expected.length > 0) await assertFound(victim.container, scenario.expected);
-      else {
-        await plantCanary(victim);
-        await assertFound(victim.container, [CANARY]);
-        expect(describeAll((await drifts(victim.container)).filter((drift) => !isExpected(drift, CANARY)))).toBe("");
-      }
-    } finally {
-      await scenario.restore?.(victim);
-    }
-    if (scenario.restore) {
-      const left = await eventually(
-        () => drifts(victim.container),
-        (seen) => seen.length === 0,
-      );
-      expect(describeAll(left), "resolved when undone").toBe("");
-    }
-    await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
-  };
   const attacks = (scenarios: readonly Scenario[]): void => {
-    for (const scenario of scenarios) test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, () => attacked(scenario));
+    for (const scenario of scenarios)
+      test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, () =>
+        attacked(watched(), scenario, `victim-${scenarios.indexOf(scenario)}${inLayer(scenario) ? "-layer" : ""}`));
   };
 
-  describe.concurrent("each on a pod of its own", () => attacks(possible.filter((each) => !inLayer(each))));
+  describe.concurrent("each on a pod of its own", () => attacks([...POD_SCENARIOS.filter((each) => !inLayer(each)), HOSTS_LINE]));
   // Every pod of the image has them.
-  describe("on a layer", () => attacks(possible.filter(inLayer)));
+  describe("on a layer", () => attacks(POD_SCENARIOS.filter(inLayer)));
 
   test("in an init container that runs, a sidecar and an ephemeral container, while no other container of the pod runs", async () => {
     const initContainers = [
@@ -493,14 +431,6 @@ describe("attacks", () => {
     expect(describeAll(found)).not.toMatch(/specification/);
   });
 
-  test("a line in the hosts file that the kubelet wrote", async () => {
-    await apply([pod("hosts", image.tagged)]);
-    const victim = new PodVictim(cluster, programs, "hosts");
-    await settled(/^default\/hosts\/web$/, 1);
-    await victim.sh("echo 203.0.113.9 registry.example >> /etc/hosts");
-    await assertFound(victim.container, [{ path: "/etc/hosts", kinds: ["bind-file"], place: "bind" }]);
-  });
-
   test("a container that was started in a pod's sandbox over the runtime's socket", async () => {
     const volumes = [{ name: "shared", hostPath: { path: "/srv" } }];
     const container = {
@@ -614,33 +544,3 @@ describe("attacks", () => {
     }
   });
 });
-
-/** Options of `docker run` that no specification of a pod has (Unmasked wants a user namespace; a volume of its own is the kubelet's). */
-const WITHOUT_COUNTERPART: readonly string[] = ["--security-opt", "--device-cgroup-rule", "/data"];
-
-/** `docker run` options of a scenario as a pod has them. */
-function optionsOf({ runOptions = [] }: Scenario): Parameters<typeof podSpec>[1] {
-  const env: { name: string; value: string }[] = [];
-  const capabilities: Record<"add" | "drop", string[]> = { add: [], drop: [] };
-  const volumes: ({ name: string } & Readonly<Record<string, unknown>>)[] = [];
-  const volumeMounts: { name: string; mountPath: string }[] = [];
-  let readOnlyRootFilesystem = false;
-  const options = runOptions.values();
-  for (const option of options) {
-    if (option === "--read-only") {
-      readOnlyRootFilesystem = true;
-      continue;
-    }
-    const value = options.next().value ?? "";
-    if (option === "--env") env.push({ name: value.split("=", 1)[0] ?? "", value: value.slice(value.indexOf("=") + 1) });
-    else if (option === "--cap-add") capabilities.add.push(value);
-    else if (option === "--cap-drop") capabilities.drop.push(value);
-    else if (option === "--volume") {
-      const [first = "", second] = value.split(":");
-      const name = `volume-${volumes.length}`;
-      volumes.push({ name, ...(second === undefined ? { emptyDir: {} } : { hostPath: { path: first } }) });
-      volumeMounts.push({ name, mountPath: second ?? first });
-    } else throw new Error(`${option} has no counterpart in a pod`);
-  }
-  return { env, container: { volumeMounts, securityContext: { capabilities, readOnlyRootFilesystem } }, spec: { volumes } };
-}
