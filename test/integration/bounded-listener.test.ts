@@ -87,3 +87,14 @@ test("where who was let in counts for themselves, strangers alone count, and onl
   expect([dropped(), third.socket.closed, other.socket.closed]).toEqual([2, false, false]);
   for (const { socket } of [third, other]) socket.destroy();
 });
+
+test("those that are to end in time do, let in or not; who comes meanwhile stays", async () => {
+  const { listener, from } = await fixture({ all: 100, ofAddress: 10 }, { ofEach: 2 });
+  const [known, stranger] = [await from("127.0.0.1"), await from("127.0.0.2")];
+  listener.proven(known.peer, "w-01");
+  listener.endInTime(200);
+  const [late, lateKnown] = [await from("127.0.0.3"), await from("127.0.0.4")];
+  listener.proven(lateKnown.peer, "w-01");
+  await Promise.all([known.closed, stranger.closed]);
+  expect([late.socket.closed, lateKnown.socket.closed]).toEqual([false, false]);
+});

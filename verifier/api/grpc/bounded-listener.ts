@@ -78,6 +78,14 @@ export class BoundedListener {
     this.#server.close();
   }
 
+  /** Ends those that are there now and still are after so many ms; those that come meanwhile go on. */
+  endInTime(graceMs: number): void {
+    const sockets = [...[...this.#open.values()].map(({ socket }) => socket), ...[...this.#each.values()].flatMap((each) => [...each])];
+    setTimeout(() => {
+      for (const socket of sockets) socket.destroy();
+    }, graceMs).unref();
+  }
+
   /** Ends those that count, also before they are anything that could be ended in good order. */
   endAll(): void {
     for (const { socket } of this.#open.values()) socket.destroy();

@@ -154,7 +154,11 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
       connections: () => ({ main: onMain.listener.size, enrolment: onEnrolment.listener.size, people: onPeople.listener.size }),
       changeTls: (tls) => all.forEach(({ credentials }) => void credentials.change(tls)),
       endRefused: () => watching.forEach(endIfRefused),
-      reconnect: () => onMain.injector.drain(RECONNECT_MS),
+      reconnect: () => {
+        // After its time it ends whatever connections there are by then, also the new ones, and with them calls that have just begun: that time never comes.
+        onMain.injector.drain(MAX_TIMER_MS);
+        onMain.listener.endInTime(RECONNECT_MS);
+      },
       stop: async (deadlineMs) => {
         for (const { listener } of all) listener.close();
         await stop([main, enrolment, people], deadlineMs);
