@@ -75,7 +75,7 @@ function isSame(a: unknown, b: unknown): boolean {
 
 /** Those that its image does not bring. @param image undefined: the engine tells nothing of it */
 export function givenLabels({ Config: { Labels } }: Inspected, image: Docker.ImageInspectInfo | undefined): Record<string, string> {
-  return Object.fromEntries(Object.entries(without(Labels, image?.Config?.Labels)));
+  return without(Labels, image?.Config?.Labels) as Record<string, string>;
 }
 
 function without(asked: object | null | undefined, own: object | null | undefined): object {

@@ -45,8 +45,8 @@ export async function nodeTraces(cluster: Kubernetes): Promise<NodeTraces> {
       sockets
         .map((line) => line.trim().split(/\s+/)[7] ?? "")
         .filter((path) => path.startsWith("/") || path.startsWith("@"))
-        // The kubelet's own, which it binds under another name each time that it starts.
-        .filter((path) => !path.startsWith("/var/lib/kubelet/pod-resources/")),
+        // The kubelet binds its own under another number each time that it starts.
+        .map((path) => path.replace(/^(\/var\/lib\/kubelet\/pod-resources\/)\d+$/, "$1")),
     ),
     files: sorted(Object.entries(FOLDERS).flatMap(([folder, depth]) => below(`/proc/${pid}/root${folder}`, depth))),
     // kube-proxy's, by the name of the Service.

@@ -134,6 +134,7 @@ export function ownPods(of: () => OwnPodsBed): void {
         ([now, listed]) => now.value("hullmark_workloads") === listed && now.value("hullmark_nodes_connected") === 1,
       );
       expect(seen.value("hullmark_nodes")).toBe(1);
+      expect(seen.value("hullmark_nodes_connected")).toBe(1);
       expect(seen.value("hullmark_component_ready", { component: "store" })).toBe(1);
       expect(seen.value("hullmark_drift_detection_seconds_count")).toBeGreaterThan(0);
       expect(seen.value("hullmark_registry_requests_total", { result: "ok" })).toBeGreaterThan(0);

@@ -45,10 +45,7 @@ export function tpmNodes(of: () => TpmNodesBed): void {
     if (!node) throw new Error("no node");
     return node;
   };
-  /** What other tests do on this machine's disk may have cost change events, which is told for minutes and says nothing of a TPM. */
-  const passing = new Set(["events-lost", "no-process-events"]);
-  const affirmed = ({ verdict, trust, reasons }: NodeView): boolean =>
-    trust === "tpm" && (verdict === "affirming" || (verdict === "warning" && reasons.every(({ code }) => passing.has(code))));
+  const affirmed = ({ verdict, trust }: NodeView): boolean => verdict === "affirming" && trust === "tpm";
   const believed = async (): Promise<readonly string[]> => {
     const { stdout } = await of().hullmark("workloads", "-A", "--output=json");
     const all = JSON.parse(stdout) as { verdict: string; container: { name: string } }[];
@@ -96,7 +93,7 @@ export function tpmNodes(of: () => TpmNodesBed): void {
       expect(await hullmark("node", "revoke", cluster.nodeName, "--reason", "joins by its TPM")).toMatchObject({ code: 0 });
       const node = await becomes(affirmed);
       expect(node).toMatchObject({ name: cluster.nodeName, id: endorsementKey.slice(0, 16) });
-      expect((await hullmark("nodes")).stdout).toMatch(new RegExp(`^${cluster.nodeName} +(affirming|warning) +tpm `, "m"));
+      expect((await hullmark("nodes")).stdout).toMatch(new RegExp(`^${cluster.nodeName} +affirming +tpm `, "m"));
       expect(await hullmark("node", "rm", before?.id ?? "", "--reason", "joins by its TPM")).toMatchObject({ code: 0 });
     });
 
