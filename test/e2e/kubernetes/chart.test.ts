@@ -449,6 +449,8 @@ describe("the chart", () => {
       await expect(
         helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", `agent.tpm.tcti=swtpm:path=${socket},agent.state.hostPath=/var/lib/hullmark`),
       ).rejects.toThrow(/agent.tpm.tcti/);
+    // Of Docker's layers nothing is there.
+    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.kind=docker")).rejects.toThrow("rootDirectory");
     // A capture that goes with the agent's pod is none.
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.capture.recipients={age1x}")).rejects.toThrow("state.hostPath");
   });
@@ -466,7 +468,10 @@ describe("the chart", () => {
         "verifier.enrolment.makerRootsConfigMap=tpm-makers",
       ],
     ],
-    ["with Docker", ["agent.runtime.kind=docker", "agent.runtime.socketDirectory=/run", "agent.runtime.socket=docker.sock"]],
+    [
+      "with Docker",
+      ["agent.runtime.kind=docker", "agent.runtime.rootDirectory=/var/lib/docker", "agent.runtime.socketDirectory=/run", "agent.runtime.socket=docker.sock"],
+    ],
     [
       "with everything else",
       [

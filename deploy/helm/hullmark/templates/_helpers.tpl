@@ -49,6 +49,7 @@ measuredBoot: { eventLog: none, imaList: none }
 {{- end }}
 runtime:
 {{- if eq .Values.agent.runtime.kind "docker" }}
+{{- if eq (clean .Values.agent.runtime.rootDirectory) "/var/lib/containerd" }}{{ fail "agent.runtime.rootDirectory: is containerd's, where Docker's layers are not: name Docker's, as a rule /var/lib/docker" }}{{ end }}
   docker: { socket: {{ printf "%s/%s" .Values.agent.runtime.socketDirectory .Values.agent.runtime.socket | quote }} }
 {{- else }}
   cri:
