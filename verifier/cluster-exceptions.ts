@@ -7,7 +7,7 @@ import type { AlertBook } from "./core/alerting/index.ts";
 import type { Committer } from "./core/fleet/committer.ts";
 import { type ExceptionOfTeam, teamReminders } from "./core/fleet/exception-objects.ts";
 import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
-import { judgeException } from "./core/policy/index.ts";
+import { judgeExceptions } from "./core/policy/index.ts";
 import type { Policy } from "./core/policy/types.ts";
 import type { Clock } from "./ports/clock.ts";
 
@@ -34,20 +34,14 @@ export function excepting(
     const ended = remind([]).catch((error: unknown) => logger.warn({ err: error }, "reminders of exceptions could not be ended: the next start tries again"));
     return async () => await ended;
   }
-  const judge = (exception: FollowedObject, policy: Policy) => judgeException(exception, policy.exceptionTerms, clock.nowMs());
+  const judge = (known: readonly FollowedObject[], policy: Policy) => judgeExceptions(known, policy.exceptionTerms, clock.nowMs());
   const take = async (known: readonly FollowedObject[], signal: AbortSignal): Promise<void> => {
-    await policies.except((policy) =>
-      known.flatMap((each) => {
-        const judged = judge(each, policy);
-        return judged.inForce ? [judged.mutable] : [];
-      }),
-    );
+    await policies.except((policy) => judge(known, policy).flatMap((judged) => (judged.inForce ? [judged.mutable] : [])));
     if (signal.aborted) return;
-    await remind(known.map((each) => ({ ...each, judged: judge(each, policies.current) })));
-    const reports = known.map((object) => {
-      const judged = judge(object, policies.current);
-      return { object, now: inForce(judged.inForce ? undefined : judged, object.generation) };
-    });
+    const verdicts = judge(known, policies.current);
+    const judgedOf = known.flatMap((object, at) => (verdicts[at] ? [{ object, judged: verdicts[at] }] : []));
+    await remind(judgedOf.map(({ object, judged }) => ({ ...object, judged })));
+    const reports = judgedOf.map(({ object, judged }) => ({ object, now: inForce(judged.inForce ? undefined : judged, object.generation) }));
     const onRefused = (err: Error, count: number): void => logger.warn({ err, objects: count }, "teams are not told of their exceptions");
     await reportObjects(api, EXCEPTIONS, reports, { nowMs: clock.nowMs(), onRefused, signal });
   };

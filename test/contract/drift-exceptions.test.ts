@@ -1,4 +1,5 @@
 /** DriftExceptions followed at an API server on a script: what is in force, what is told of each, and when it ends. On a real one: test/e2e/kubernetes/chart.test.ts. */
+import { AnswerTooLarge } from "@hullmark/daemon/api-server";
 import type { ApiServer } from "@hullmark/verifier/adapters/kubernetes/index";
 import { excepting } from "@hullmark/verifier/cluster-exceptions";
 import { parseConfig } from "@hullmark/verifier/config";
@@ -20,12 +21,15 @@ interface Patch {
   readonly condition: { readonly status: string; readonly reason: string; readonly observedGeneration: number };
 }
 
+type Answer = { readonly status: number; readonly body: unknown } | Error;
+
 let nowMs: number;
 let timers: Map<() => void, number>;
 let patched: Patch[];
 let logged: LogEntry[];
 let events: ((event: unknown) => void)[];
-let lists: { status: number; body: unknown }[];
+let lists: Answer[];
+let asked: string[];
 let end: (() => Promise<void>) | undefined;
 
 const clock = {
@@ -48,7 +52,12 @@ async function pass(ms: number): Promise<void> {
 const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
 
 const api = {
-  get: async () => lists.shift() ?? { status: 500, body: undefined },
+  get: async (path: string) => {
+    asked.push(path);
+    const answer = lists.shift() ?? { status: 500, body: undefined };
+    if (answer instanceof Error) throw answer;
+    return answer;
+  },
   patch: async (path: string, body: { status: { conditions: Patch["condition"][] } }) => {
     patched.push({ path, condition: body.status.conditions[0] as Patch["condition"] });
     return { status: 200, body: {} };
@@ -68,7 +77,12 @@ const exception = (name: string, spec: object = {}, generation = 1) => ({
   metadata: { name, namespace: "shop", uid: `uid-${name}`, generation, creationTimestamp: "2026-11-26T00:00:00Z" },
   spec: { workload: "cart", paths: ["/etc/app.conf"], expires: "2026-12-01T00:00:00Z", reason: "INC-1", ...spec },
 });
-const listed = (...items: object[]) => ({ status: 200, body: { metadata: { resourceVersion: "7" }, items } });
+const of = (namespace: string, name: string, made = "2026-11-26T00:00:00Z", spec: object = {}) => {
+  const one = exception(name, spec);
+  return { ...one, metadata: { ...one.metadata, namespace, uid: `uid-${namespace}-${name}`, creationTimestamp: made } };
+};
+const listed = (...items: object[]) => page(items);
+const page = (items: object[], next?: string) => ({ status: 200, body: { metadata: { resourceVersion: "7", ...(next && { continue: next }) }, items } });
 
 let policies: PolicyHolder;
 let book: AlertBook;
@@ -85,7 +99,7 @@ const committer = {
 };
 beforeEach(() => {
   nowMs = Date.parse("2026-11-26T00:00:00Z");
-  [timers, patched, logged, events, lists, end] = [new Map(), [], [], [], [], undefined];
+  [timers, patched, logged, events, lists, asked, end] = [new Map(), [], [], [], [], [], undefined];
   const source: PolicySource = { load: () => parsePolicy(POLICY, "p"), watch: () => ({ [Symbol.asyncDispose]: async () => {} }) };
   policies = new PolicyHolder(source);
   [book, told] = [new AlertBook(), []];
@@ -93,7 +107,7 @@ beforeEach(() => {
 });
 afterEach(() => end?.());
 
-async function follow(...answers: { status: number; body: unknown }[]): Promise<void> {
+async function follow(...answers: Answer[]): Promise<void> {
   lists = answers;
   await start(CONFIG);
 }
@@ -112,6 +126,46 @@ test("what is there counts at once, is told so, and stands in the log; what is n
     { condition: { status: "False", reason: "Refused" } },
   ]);
   expect(logged).toMatchObject([{ type: "policy", fields: { name: "p", exceptions: ["exception shop/good"] } }]);
+});
+
+test("no namespace's crowd out another's: in force or not, listed or made while they are followed", async () => {
+  const many = Array.from({ length: 300 }, (_, at) => of("aaa", `a${at}`, at < 10 ? "2026-11-26T01:00:00Z" : undefined));
+  const refused = Array.from({ length: 300 }, (_, at) => of("bbb", `b${at}`, undefined, { class: "any" }));
+  await follow(page(many, "1"), page(refused, "2"), page([of("shop", "good")]));
+  expect(asked[2]).toMatch(/limit=100&continue=2$/);
+  expect(inForce()).toContain("exception shop/good");
+  const ofMany = Array.from({ length: 32 }, (_, at) => `exception aaa/a${at + 10}`);
+  expect(inForce().filter((name) => name.startsWith("exception aaa/"))).toEqual(ofMany);
+  expect(patched.find(({ path }) => path.includes("/aaa/driftexceptions/a0/"))?.condition).toMatchObject({ status: "False", reason: "TooMany" });
+  events.shift()?.({ type: "ADDED", object: of("zoo", "late") });
+  await settle();
+  expect(inForce()).toContain("exception zoo/late");
+  // A place that is free again is the next one's.
+  events.shift()?.({ type: "DELETED", object: of("aaa", "a10") });
+  await settle();
+  expect(inForce().filter((name) => name.startsWith("exception aaa/"))).toEqual([...ofMany.slice(1), "exception aaa/a42"]);
+});
+
+test("each is told once, though the watch tells of what was written one by one", async () => {
+  await follow(listed(exception("a"), exception("b"), exception("c")));
+  expect(patched).toHaveLength(3);
+  nowMs += 2_000;
+  events.shift()?.({ type: "MODIFIED", object: { ...exception("a"), status: { conditions: [patched[0]?.condition] } } });
+  await settle();
+  expect(patched).toHaveLength(3);
+});
+
+test("of all so many count, in turns over namespaces", async () => {
+  const all = Array.from({ length: 40 }, (_, team) => Array.from({ length: 20 }, (_, at) => of(`team-${team}`, `x${at}`))).flat();
+  await follow(page([...all, of("zoo", "last", "2026-11-26T05:00:00Z")]));
+  expect(inForce()).toHaveLength(256);
+  expect(inForce()).toContain("exception zoo/last");
+});
+
+test("an answer that is too large is asked for in parts", async () => {
+  await follow(new AnswerTooLarge(), new AnswerTooLarge(), page([of("aaa", "large")], "1"), page([of("shop", "good")]));
+  expect(asked.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=50", "limit=25", "limit=25&continue=1"]);
+  expect(inForce()).toEqual(["exception aaa/large", "exception shop/good"]);
 });
 
 test("it ends by itself on its day, and is told so once", async () => {

@@ -1,6 +1,6 @@
 /** What following objects of Hullmark's own kinds has in common: list, watch from there, list again; and the one condition that tells what came of each. */
 
-import type { ApiServer } from "@hullmark/daemon/api-server";
+import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 
@@ -100,21 +100,15 @@ export function inForce(
     : { status: "True", reason, message: message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration };
 }
 
-/**
- * Writes the condition `InForce` as an object's status, unless it says so already. Since when it is as it is, is that of its status, whatever else is said of it.
- * @returns the API server's status code; undefined: nothing was written @throws the system's error
- */
-export async function writeInForce(
-  api: Pick<ApiServer, "patch">,
-  path: string,
-  condition: InForce,
-  said: SaidCondition | undefined,
-  nowMs: number,
-): Promise<number | undefined> {
+/** The condition to write; since when it is as it is, is that of the status, whatever else is said of it. @returns undefined: `said` says so already */
+export function toSay(condition: InForce, said: SaidCondition | undefined, nowMs: number): SaidCondition | undefined {
   const same = (["status", "reason", "message", "observedGeneration"] as const).every((field) => said?.[field] === condition[field]);
   if (same) return undefined;
   const since = said?.status === condition.status ? said.lastTransitionTime : undefined;
-  const lastTransitionTime = since ?? new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
-  const body = { status: { conditions: [{ type: "InForce", ...condition, lastTransitionTime }] } };
-  return (await api.patch(path, body, "application/merge-patch+json")).status;
+  return { ...condition, lastTransitionTime: since ?? new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z") };
+}
+
+/** Writes the condition `InForce` as an object's status. @throws the system's error */
+export async function writeCondition(api: Pick<ApiServer, "patch">, path: string, condition: SaidCondition): Promise<ApiAnswer> {
+  return await api.patch(path, { status: { conditions: [{ type: "InForce", ...condition }] } }, "application/merge-patch+json");
 }

@@ -1,27 +1,33 @@
 /** Objects of Hullmark's kinds that teams write in their namespaces: followed in all of them, and what came of each is written into its status. */
 
-import type { ApiServer } from "@hullmark/daemon/api-server";
+import { AnswerTooLarge, type ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
-import { follow, type InForce, type SaidCondition, SaidStatus, type Surroundings, writeInForce } from "./follow.ts";
+import { follow, type InForce, type SaidCondition, SaidStatus, type Surroundings, toSay, writeCondition } from "./follow.ts";
 
 const GROUP = "/apis/hullmark.dev/v1";
+
+/** Objects that are looked at, most of which are of namespaces that have too many. */
+const MAX_LISTED = 65_536;
 
 /** Which objects, and how many of them are kept: of the rest nothing counts. */
 export interface ObjectKind {
   readonly plural: string;
   /** undefined: of any name. */
   readonly name: string | undefined;
-  /** Objects in one answer, which must fit into what an answer may have. */
+  /** Objects in one answer; fewer where it is too large. */
   readonly page: number;
+  /** Of one namespace, so that nobody's can crowd out another's. */
+  readonly maxOfNamespace: number;
   readonly max: number;
 }
 
-export const EXCEPTIONS: ObjectKind = { plural: "driftexceptions", name: undefined, page: 100, max: 256 };
+/** More than count, so that what does not count keeps out none that would; no more than the verifier has room for. */
+export const EXCEPTIONS: ObjectKind = { plural: "driftexceptions", name: undefined, page: 100, maxOfNamespace: 64, max: 4096 };
 
-/** One a namespace, so that nobody's can crowd out another's. @param name of the release */
+/** One a namespace. @param name of the release */
 export function teamPolicies(name: string): ObjectKind {
   // An object may have 1.5 MiB, and an answer four.
-  return { plural: "attestationpolicies", name, page: 2, max: 1024 };
+  return { plural: "attestationpolicies", name, page: 2, maxOfNamespace: 1, max: 1024 };
 }
 
 const TeamObject = z.object({
@@ -41,7 +47,8 @@ export interface FollowedObject {
   readonly createdMs: number;
   /** As somebody wrote it. */
   readonly spec: unknown;
-  readonly said: SaidCondition | undefined;
+  /** As read, or as written since. */
+  said: SaidCondition | undefined;
 }
 
 type Api = Pick<ApiServer, "get" | "patch" | "watch">;
@@ -57,39 +64,88 @@ export async function followObjects(
   surroundings: Surroundings,
   signal: AbortSignal,
 ): Promise<void> {
-  let known = new Map<string, FollowedObject>();
+  let known = new Kept(kind);
   const path = pathOf(kind);
   const followedAll = {
     path,
     list: async () => {
-      const { items, resourceVersion } = await list(api, path, kind);
-      known = new Map(items.map((item) => [item.uid, item]));
-      await changed([...known.values()]);
-      return resourceVersion;
+      const listed = await list(api, path, kind);
+      known = listed.kept;
+      await changed(known.all);
+      return listed.resourceVersion;
     },
     take: async (type: string, object: unknown) => {
       const one = followed(TeamObject.parse(object));
-      if (type === "DELETED") known.delete(one.uid);
-      else if (known.has(one.uid) || known.size < kind.max) known.set(one.uid, one);
-      await changed([...known.values()]);
+      // Of what is not kept, somebody may have thousands.
+      if (type === "DELETED" ? known.remove(one) : known.keep(one)) await changed(known.all);
     },
   };
   await follow(api, followedAll, surroundings, signal);
+}
+
+/** As many of them as are kept, in the order in which they came. */
+class Kept {
+  readonly #kind: ObjectKind;
+  readonly #objects = new Map<string, FollowedObject>();
+  readonly #ofNamespace = new Map<string, number>();
+
+  constructor(kind: ObjectKind) {
+    this.#kind = kind;
+  }
+
+  get all(): readonly FollowedObject[] {
+    return [...this.#objects.values()];
+  }
+
+  get full(): boolean {
+    return this.#objects.size >= this.#kind.max;
+  }
+
+  /** @returns whether it is */
+  keep(one: FollowedObject): boolean {
+    const ofNamespace = this.#ofNamespace.get(one.namespace) ?? 0;
+    if (!this.#objects.has(one.uid)) {
+      if (this.full || ofNamespace >= this.#kind.maxOfNamespace) return false;
+      this.#ofNamespace.set(one.namespace, ofNamespace + 1);
+    }
+    this.#objects.set(one.uid, one);
+    return true;
+  }
+
+  /** @returns whether it was kept */
+  remove({ uid, namespace }: FollowedObject): boolean {
+    if (!this.#objects.delete(uid)) return false;
+    const left = (this.#ofNamespace.get(namespace) ?? 0) - 1;
+    if (left > 0) this.#ofNamespace.set(namespace, left);
+    else this.#ofNamespace.delete(namespace);
+    return true;
+  }
 }
 
 function pathOf({ plural, name }: ObjectKind): string {
   return `${GROUP}/${plural}${name === undefined ? "" : `?fieldSelector=${encodeURIComponent(`metadata.name=${name}`)}`}`;
 }
 
-async function list(api: Api, path: string, { plural, page, max }: ObjectKind): Promise<{ items: readonly FollowedObject[]; resourceVersion: string }> {
-  const items: FollowedObject[] = [];
+async function list(api: Api, path: string, kind: ObjectKind): Promise<{ kept: Kept; resourceVersion: string }> {
+  const kept = new Kept(kind);
+  let page = kind.page;
+  let seen = 0;
   for (let token = ""; ; ) {
-    const { status, body } = await api.get(`${path}${path.includes("?") ? "&" : "?"}limit=${page}${token ? `&continue=${encodeURIComponent(token)}` : ""}`);
-    if (status !== 200) throw new Error(`the API server answers ${status} to list ${plural}`);
-    const answer = List.parse(body);
-    items.push(...answer.items.map(followed));
-    if (!answer.metadata.continue || items.length >= max) return { items: items.slice(0, max), resourceVersion: answer.metadata.resourceVersion };
-    token = answer.metadata.continue;
+    const asked = `${path}${path.includes("?") ? "&" : "?"}limit=${page}${token ? `&continue=${encodeURIComponent(token)}` : ""}`;
+    const read = await api.get(asked).catch((error: unknown) => {
+      if (error instanceof AnswerTooLarge && page > 1) return undefined;
+      throw error;
+    });
+    if (!read) {
+      page >>= 1;
+      continue;
+    }
+    if (read.status !== 200) throw new Error(`the API server answers ${read.status} to list ${kind.plural}`);
+    const { metadata, items } = List.parse(read.body);
+    for (const item of items) kept.keep(followed(item));
+    seen += items.length;
+    if (!metadata.continue || kept.full || seen >= MAX_LISTED) return { kept, resourceVersion: metadata.resourceVersion };
+    token = metadata.continue;
   }
 }
 
@@ -118,11 +174,15 @@ export async function reportObjects(
   const refused: Error[] = [];
   for (const { object, now } of reports) {
     if (signal.aborted) return;
-    const { namespace, name, said } = object;
+    const { namespace, name } = object;
+    const saying = toSay(now, object.said, nowMs);
+    if (!saying) continue;
     const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}/status`;
-    const status = await writeInForce(api, path, now, said, nowMs);
+    const { status } = await writeCondition(api, path, saying);
+    // Until the watch tells of it, which is one by one, every other change would have all of them written again.
+    if (status === 200) object.said = saying;
     // Deleted meanwhile: there is nobody to tell.
-    if (status === undefined || status === 200 || status === 404) continue;
+    if (status === 200 || status === 404) continue;
     const error = new Error(`the API server answers ${status} to a change of the status of ${namespace}/${name} of ${plural}`);
     if (status < 400 || status >= 500 || status === 429) throw error;
     refused.push(error);

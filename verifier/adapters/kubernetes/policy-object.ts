@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import * as z from "zod";
 import { ownAgentProblem } from "../../core/policy/own-agent.ts";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
-import { follow, inForce, SaidStatus, type Surroundings, writeInForce } from "./follow.ts";
+import { follow, inForce, SaidStatus, type Surroundings, toSay, writeCondition } from "./follow.ts";
 
 export interface PolicyObject {
   readonly namespace: string;
@@ -84,6 +84,8 @@ async function report(
 ): Promise<void> {
   const refusal = problems.length === 0 ? undefined : { reason: "Refused", message: problems.join("\n") };
   const condition = inForce(refusal, metadata.generation, { reason: "Warned", lines: warnings });
-  const status = await writeInForce(api, path, condition, before?.conditions?.[0], nowMs);
-  if (status !== undefined && status !== 200) throw new Error(`the API server answers ${status} to a change of an AttestationPolicy's status`);
+  const saying = toSay(condition, before?.conditions?.[0], nowMs);
+  if (!saying) return;
+  const { status } = await writeCondition(api, path, saying);
+  if (status !== 200) throw new Error(`the API server answers ${status} to a change of an AttestationPolicy's status`);
 }

@@ -10,6 +10,10 @@ import type { ExceptionTerms, MutableClass } from "./types.ts";
 const DAY_MS = 86_400_000;
 const MAX_PATHS = 16;
 const MAX_CONTAINERS = 16;
+/** So many of one namespace count, and so many of all. */
+const MAX_OF_NAMESPACE = 32;
+const MAX_ALL = 256;
+const TOO_MANY = `at most ${MAX_OF_NAMESPACE} of a namespace count, and ${MAX_ALL} of all: delete one that is not needed any more`;
 /** What Kubernetes lets objects and containers be called: nothing in it means anything in a glob. */
 const name = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want a name as Kubernetes has them");
 /** One file, by its whole path: what a glob would be made of, it may not have. */
@@ -44,14 +48,29 @@ export interface ExceptionObject {
   readonly spec: unknown;
 }
 
-/** `Refused`: it is not well-formed. `NotAllowed`: the cluster's policy does not allow it. `Expired`: it is over. */
+/** `Refused`: it is not well-formed. `NotAllowed`: the cluster's policy does not allow it. `Expired`: it is over. `TooMany`: others came before it. */
 export type JudgedException =
   | { readonly inForce: true; readonly mutable: MutableClass; readonly expiresMs: number; readonly reason: string }
-  | { readonly inForce: false; readonly reason: "Refused" | "NotAllowed" | "Expired"; readonly message: string };
+  | { readonly inForce: false; readonly reason: "Refused" | "NotAllowed" | "Expired" | "TooMany"; readonly message: string };
+
+/**
+ * Judges all of a cluster's, each with {@link judgeException}. Of those that could count so many do as may: the oldest of each namespace first, then the second of each, so that no
+ * namespace's crowd out another's, and no new one an older.
+ * @returns in the order of `objects`
+ */
+export function judgeExceptions(objects: readonly ExceptionObject[], terms: ExceptionTerms, nowMs: number): readonly JudgedException[] {
+  const judged = objects.map((object) => judgeException(object, terms, nowMs));
+  const oldestFirst = [...objects.keys()].filter((at) => judged[at]?.inForce).sort((a, b) => (objects[a]?.createdMs ?? 0) - (objects[b]?.createdMs ?? 0));
+  const ofNamespace = Map.groupBy(oldestFirst, (at) => objects[at]?.namespace);
+  const turns = Array.from({ length: MAX_OF_NAMESPACE }, (_, turn) => [...ofNamespace.values()].flatMap((each) => each[turn] ?? [])).flat();
+  const counting = new Set(turns.slice(0, MAX_ALL));
+  return judged.map((each, at): JudgedException => (each.inForce && !counting.has(at) ? { inForce: false, reason: "TooMany", message: TOO_MANY } : each));
+}
 
 /** @param nowMs by the verifier's clock */
-export function judgeException({ namespace, name: own, createdMs, spec }: ExceptionObject, terms: ExceptionTerms, nowMs: number): JudgedException {
-  const parsed = driftException.safeParse(spec);
+export function judgeException(object: ExceptionObject, terms: ExceptionTerms, nowMs: number): JudgedException {
+  const { namespace, name: own, createdMs } = object;
+  const parsed = parsedOf(object);
   if (!parsed.success)
     return { inForce: false, reason: "Refused", message: parsed.error.issues.map(({ path, message }) => `${path.join(".") || "spec"}: ${message}`).join("; ") };
   const { workload, containers, class: kind, paths, expires, reason } = parsed.data;
@@ -67,6 +86,15 @@ export function judgeException({ namespace, name: own, createdMs, spec }: Except
     nodes: [],
   };
   return { inForce: true, mutable: { name: `exception ${namespace}/${own}`, class: kind, select, paths }, expiresMs: expires, reason };
+}
+
+/** Thousands are judged again at each change of one. */
+const alreadyParsed = new WeakMap<ExceptionObject, z.ZodSafeParseResult<z.infer<typeof driftException>>>();
+
+function parsedOf(object: ExceptionObject): z.ZodSafeParseResult<z.infer<typeof driftException>> {
+  const parsed = alreadyParsed.get(object) ?? driftException.safeParse(object.spec);
+  alreadyParsed.set(object, parsed);
+  return parsed;
 }
 
 /** With what would be allowed, where anything of the kind would. */
