@@ -9,7 +9,9 @@ import type { Clock } from "./ports/clock.ts";
 import type { ClaimRow } from "./ports/rows.ts";
 import { type PublishedRole, publishedRoles } from "./state-files.ts";
 
-const RETRY_MS = 5_000;
+/** After a failure; then each time twice as long. */
+const MIN_RETRY_MS = 5_000;
+const MAX_RETRY_MS = 60_000;
 /** What somebody else wrote over is put right again. */
 const AGAIN_MS = 300_000;
 
@@ -22,7 +24,8 @@ export function clusterOf({ kubernetes }: VerifierConfig, environment: Readonly<
 }
 
 /**
- * Hands CA and credentials to the cluster where that is configured, again after every failure: the API server may come later than the verifier.
+ * Hands CA and credentials to the cluster where that is configured, and keeps them there: the API server may come later than the verifier, and whoever makes the objects anew
+ * (`helm upgrade --force`, Argo CD's `Replace=true`) makes them empty.
  * @param filesOf what {@link publishedFiles} gives for a role @returns ends it
  */
 export function publishing(
@@ -42,15 +45,30 @@ export function publishing(
   };
   const secrets = Object.fromEntries(publishedRoles(config).map((role) => [names[role] ?? "", filesOf(role)]));
   const rootPem = filesOf("admin")["ca.crt"] ?? "";
+  return keeping(
+    () => publish(api, targets, { rootPem, secrets }),
+    (err) => logger.warn({ err, ...targets }, "agents cannot be told this verifier's CA yet: trying again"),
+    clock,
+  );
+}
+
+/** Does it now, soon after each failure, and every {@link AGAIN_MS}. @returns ends it */
+function keeping(write: () => Promise<void>, onFailure: (error: unknown) => void, clock: Clock): () => void {
   let cancel = (): void => {};
   let ended = false;
-  const attempt = (): void =>
-    void publish(api, targets, { rootPem, secrets }).catch((error: unknown) => {
-      if (ended) return;
-      logger.warn({ err: error, ...targets }, "agents cannot be told this verifier's CA yet: trying again");
-      cancel = clock.after(RETRY_MS, attempt);
-    });
-  attempt();
+  let retryMs = MIN_RETRY_MS;
+  const attempt = async (): Promise<void> => {
+    let waitMs = AGAIN_MS;
+    try {
+      await write();
+      retryMs = MIN_RETRY_MS;
+    } catch (error) {
+      [waitMs, retryMs] = [retryMs, Math.min(2 * retryMs, MAX_RETRY_MS)];
+      if (!ended) onFailure(error);
+    }
+    if (!ended) cancel = clock.after(waitMs, () => void attempt());
+  };
+  void attempt();
   return () => {
     ended = true;
     cancel();
@@ -106,23 +124,11 @@ function unseenClaims(unseen: readonly UnseenContainer[]): readonly ClaimRow[] {
 export function publishingWebhook(api: ApiServer, { kubernetes }: VerifierConfig, trustedPem: () => string, clock: Clock, logger: Logger): () => void {
   const name = kubernetes?.publish?.webhookConfiguration;
   if (name === undefined) return () => {};
-  let cancel = (): void => {};
-  let ended = false;
-  const attempt = async (): Promise<void> => {
-    let waitMs = AGAIN_MS;
-    try {
-      await publishWebhookCa(api, name, trustedPem());
-    } catch (error) {
-      waitMs = RETRY_MS;
-      if (!ended) logger.warn({ err: error, webhookConfiguration: name }, "the API server cannot be told this verifier's CA yet: trying again");
-    }
-    if (!ended) cancel = clock.after(waitMs, () => void attempt());
-  };
-  void attempt();
-  return () => {
-    ended = true;
-    cancel();
-  };
+  return keeping(
+    () => publishWebhookCa(api, name, trustedPem()),
+    (err) => logger.warn({ err, webhookConfiguration: name }, "the API server cannot be told this verifier's CA yet: trying again"),
+    clock,
+  );
 }
 
 /** Policy files, of which the first that is there counts: this verifier's copy of the cluster's object, then the operator's. */

@@ -16,14 +16,20 @@ export interface PublishedFiles {
 
 const MERGE_PATCH = "application/merge-patch+json";
 
-/** Idempotent. @throws Error with the API server's status and the object's name, never its content; the system's error where it is not reached */
+/**
+ * Idempotent: each is tried, whatever becomes of the others.
+ * @throws Error of the first that failed: with the API server's status and the object's name, never its content; the system's error where it is not reached
+ */
 export async function publish(api: Pick<ApiServer, "patch">, targets: PublishTargets, { rootPem, secrets }: PublishedFiles): Promise<void> {
   const put = async (kind: string, name: string, change: object): Promise<void> => {
     const { status } = await api.patch(`/api/v1/namespaces/${encodeURIComponent(targets.namespace)}/${kind}/${encodeURIComponent(name)}`, change, MERGE_PATCH);
     if (status !== 200) throw new Error(`the API server answers ${status} to patch ${kind} ${targets.namespace}/${name}`);
   };
-  await put("configmaps", targets.caConfigMap, { data: { "ca.crt": rootPem } });
-  for (const [name, files] of Object.entries(secrets)) await put("secrets", name, { stringData: files });
+  const puts = [
+    put("configmaps", targets.caConfigMap, { data: { "ca.crt": rootPem } }),
+    ...Object.entries(secrets).map(([name, files]) => put("secrets", name, { stringData: files })),
+  ];
+  for (const each of await Promise.allSettled(puts)) if (each.status === "rejected") throw each.reason;
 }
 
 const STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json";
