@@ -48,7 +48,7 @@ export interface SimulatedPodsOptions {
   /** Its layers, bottom first. */
   readonly layers: readonly Buffer[];
   readonly command: readonly string[];
-  /** Whether the runtime interface tells events (GetContainerEvents), or, as before containerd 1.7, has to be asked for its list when tasks begin and end. */
+  /** Whether the runtime interface tells events (GetContainerEvents), or, as with containerd before 2.0, has to be asked for its list when tasks begin and end. */
   readonly events: boolean;
 }
 
@@ -314,7 +314,7 @@ async function serve(node: SimulatedNode, { image, events }: SimulatedPodsOption
     return found;
   };
   const runtime = {
-    version: async () => ({ version: "0.1.0", runtimeName: "containerd", runtimeVersion: "1.6.20~ds1", runtimeApiVersion: "v1" }),
+    version: async () => ({ version: "0.1.0", runtimeName: "containerd", runtimeVersion: events ? "2.0.0" : "1.6.20~ds1", runtimeApiVersion: "v1" }),
     status: async () => ({ info: { config: JSON.stringify({ containerdRootDir: node.root, containerd: { snapshotter: "overlayfs" } }) } }),
     listContainers: async ({ filter }: { filter?: { id: string } | undefined }) => ({
       containers: filter?.id ? [...node.containers.values()].filter(({ id }) => id === filter.id).map(listed) : [...node.containers.values()].map(listed),

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { ContainerState, ImageService, PodSandboxState, RuntimeService } from "@hullmark/proto/cri";
-import { addService, RpcError } from "@hullmark/proto/rpc";
+import { addService, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { expect, onTestFinished, test } from "vitest";
 import { CriRuntime } from "../../agent/adapters/cri/cri-runtime.ts";
 import { scratch } from "../native/tree-support.ts";
@@ -18,13 +18,36 @@ interface Answers {
   readonly sandbox: string | undefined;
 }
 
-async function inspected({ container = JSON.stringify(OF_CONTAINER), sandbox }: Answers) {
+/** A runtime without containers. */
+const EMPTY: ServiceImplementation<typeof RuntimeService> = {
+  version: async () => ({ runtimeName: "containerd", runtimeVersion: "1.6.20" }),
+  status: async () => ({ info: { config: "{}" } }),
+  listContainers: async () => ({ containers: [] }),
+  listPodSandbox: async () => ({ items: [] }),
+  containerStatus: () => Promise.reject(new RpcError("NOT_FOUND", "no such container")),
+  podSandboxStatus: () => Promise.reject(new RpcError("NOT_FOUND", "no such sandbox")),
+  async *getContainerEvents() {},
+};
+
+/** A connection to a server of the runtime interface that answers so. */
+async function serving(runtime: Partial<ServiceImplementation<typeof RuntimeService>>): Promise<CriRuntime> {
   const socketPath = join(scratch(), "cri.sock");
   const server = new Server();
   const pass = (): void => undefined;
-  const runtime = {
-    version: async () => ({ runtimeName: "containerd", runtimeVersion: "1.6.20" }),
-    status: async () => ({ info: { config: "{}" } }),
+  const imageService = { imageStatus: async () => ({}), imageFsInfo: async () => ({ imageFilesystems: [] }) };
+  addService(server, RuntimeService, { ...EMPTY, ...runtime }, pass, pass);
+  addService(server, ImageService, imageService, pass, pass);
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve()));
+  });
+  onTestFinished(() => server.forceShutdown());
+  const cri = new CriRuntime({ socketPath, kubeletDirectory: "/var/lib/kubelet", reportOthers: false });
+  onTestFinished(() => cri.close());
+  return cri;
+}
+
+async function inspected({ container = JSON.stringify(OF_CONTAINER), sandbox }: Answers) {
+  const cri = await serving({
     listContainers: async () => ({ containers: [{ id: CONTAINER, podSandboxId: SANDBOX }] }),
     listPodSandbox: async () => ({ items: [{ id: SANDBOX, state: PodSandboxState.SANDBOX_READY }] }),
     containerStatus: async () => ({ status: { id: CONTAINER, state: ContainerState.CONTAINER_RUNNING }, info: { info: container } }),
@@ -32,18 +55,41 @@ async function inspected({ container = JSON.stringify(OF_CONTAINER), sandbox }: 
       if (sandbox === undefined) throw new RpcError("NOT_FOUND", "no such sandbox");
       return { status: { id: SANDBOX, state: PodSandboxState.SANDBOX_READY }, info: { info: sandbox } };
     },
-    async *getContainerEvents(): AsyncGenerator<never> {},
-  };
-  addService(server, RuntimeService, runtime, pass, pass);
-  addService(server, ImageService, { imageStatus: async () => ({}), imageFsInfo: async () => ({ imageFilesystems: [] }) }, pass, pass);
-  await new Promise<void>((resolve, reject) => {
-    server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve()));
   });
-  onTestFinished(() => server.forceShutdown());
-  const cri = new CriRuntime({ socketPath, kubeletDirectory: "/var/lib/kubelet", reportOthers: false });
-  onTestFinished(() => cri.close());
   return await cri.inspect(CONTAINER, new AbortController().signal);
 }
+
+/** What it is asked for until its events, or their lack, are followed. */
+async function askedOf(runtimeName: string, runtimeVersion: string): Promise<readonly string[]> {
+  const asked: string[] = [];
+  const cri = await serving({
+    version: async () => ({ runtimeName, runtimeVersion }),
+    async listContainers() {
+      asked.push("list");
+      return { containers: [] };
+    },
+    async *getContainerEvents() {
+      asked.push("events");
+      yield { containerId: CONTAINER };
+    },
+  });
+  for await (const { kind } of cri.events(new AbortController().signal)) {
+    expect(kind).toBe("connected");
+    break;
+  }
+  return asked;
+}
+
+test.each<[string, string, string]>([
+  ["containerd", "1.6.20~ds1", "list"],
+  ["containerd", "v1.7.27-k3s1", "list"],
+  ["containerd", "unknown", "list"],
+  ["containerd", "v2.0.0", "events"],
+  ["cri-o", "1.27.8", "list"],
+  ["cri-o", "1.28.0", "events"],
+])("events of %s %s are asked for only where others are told of them as well: %s", async (name, version, asked) => {
+  expect(await askedOf(name, version)).toEqual([asked]);
+});
 
 test("a container takes the node's namespaces from its sandbox", async () => {
   expect(await inspected({ sandbox: JSON.stringify(OF_SANDBOX) })).toMatchObject({ id: CONTAINER, hostNamespaces: ["net", "uts"] });

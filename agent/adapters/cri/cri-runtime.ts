@@ -111,7 +111,8 @@ export class CriRuntime implements ContainerRuntime {
 
   async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
     try {
-      yield* this.#streamed(signal);
+      if (tellsAll(await this.facts(signal))) yield* this.#streamed(signal);
+      else yield* this.#listWatch(signal);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof RpcError) || error.code !== "UNIMPLEMENTED") throw error instanceof ContainerRuntimeError ? error : unreachable(error);
@@ -124,9 +125,8 @@ export class CriRuntime implements ContainerRuntime {
     this.#channel.close();
   }
 
-  /** GetContainerEvents: containerd from 1.7 on, CRI-O from 1.26 on. */
+  /** GetContainerEvents; see {@link tellsAll}. */
   async *#streamed(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
-    await this.facts(signal);
     const stream = this.#runtime.getContainerEvents({}, { signal })[Symbol.asyncIterator]();
     // The stream tells nothing of its own until something happens: that it is not refused is seen by waiting for a moment.
     const first = stream.next();
@@ -237,6 +237,16 @@ export class CriRuntime implements ContainerRuntime {
     if (image === "") return undefined;
     return (await guard(() => this.#images.imageStatus({ image: { image } }, { signal, timeoutMs: CALL_TIMEOUT_MS }))).image;
   }
+}
+
+/**
+ * Whether each that asks for events is told all of them. containerd 1.7 (issue 7318) and CRI-O up to 1.27 (issue 6466) tell each event to one of them: what the agent is told, a kubelet
+ * with `EventedPLEG` is not.
+ */
+function tellsAll({ name, version }: RuntimeFacts): boolean {
+  const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(version) ?? [];
+  if (name === "containerd") return Number(major) >= 2;
+  return name !== "cri-o" || Number(major) > 1 || Number(minor) >= 28;
 }
 
 const CONTAINER_NAME = "io.kubernetes.container.name";

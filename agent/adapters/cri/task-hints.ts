@@ -1,5 +1,5 @@
 /**
- * When a runtime whose interface tells no events is to be asked for its list again. containerd before 1.7 is one, but tells of tasks in an interface of its own, on the same
+ * When a runtime whose interface tells no events, or not to all, is to be asked for its list again. containerd before 2.0 is one, but tells of tasks in an interface of its own, on the same
  * socket. What it tells is a hint: what there is the list alone says. A runtime that has neither is asked each second.
  */
 import { fromBinary } from "@bufbuild/protobuf";
