@@ -60,7 +60,7 @@ async function inspected({ container = JSON.stringify(OF_CONTAINER), sandbox }: 
 }
 
 /** What it is asked for until its events, or their lack, are followed. */
-async function askedOf(runtimeName: string, runtimeVersion: string): Promise<readonly string[]> {
+async function askedOf(runtimeName: string, runtimeVersion: string, events: "told" | "off"): Promise<readonly string[]> {
   const asked: string[] = [];
   const cri = await serving({
     version: async () => ({ runtimeName, runtimeVersion }),
@@ -70,7 +70,7 @@ async function askedOf(runtimeName: string, runtimeVersion: string): Promise<rea
     },
     async *getContainerEvents() {
       asked.push("events");
-      yield { containerId: CONTAINER };
+      if (events === "told") yield { containerId: CONTAINER };
     },
   });
   for await (const { kind } of cri.events(new AbortController().signal)) {
@@ -88,7 +88,11 @@ test.each<[string, string, string]>([
   ["cri-o", "1.27.8", "list"],
   ["cri-o", "1.28.0", "events"],
 ])("events of %s %s are asked for only where others are told of them as well: %s", async (name, version, asked) => {
-  expect(await askedOf(name, version)).toEqual([asked]);
+  expect(await askedOf(name, version, "told")).toEqual([asked]);
+});
+
+test("a runtime that tells no events, and says so by ending their stream at once, is asked for its list", async () => {
+  expect(await askedOf("cri-o", "1.30.0", "off")).toEqual(["events", "list"]);
 });
 
 test("a container takes the node's namespaces from its sandbox", async () => {

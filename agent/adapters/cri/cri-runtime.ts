@@ -131,8 +131,10 @@ export class CriRuntime implements ContainerRuntime {
     // The stream tells nothing of its own until something happens: that it is not refused is seen by waiting for a moment.
     const first = stream.next();
     first.catch(() => {});
-    await Promise.race([first, pause(REFUSAL_MS, signal)]);
+    const early = await Promise.race([first, pause(REFUSAL_MS, signal)]);
     if (signal.aborted) return;
+    // CRI-O, where `enable_pod_events` is off, as it is unless somebody says otherwise.
+    if (early?.done) return yield* this.#listWatch(signal);
     yield { kind: "connected", containerId: "" };
     for (let result = await first; !result.done; result = await stream.next()) yield { kind: "changed", containerId: result.value.containerId };
   }
