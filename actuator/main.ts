@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ownProgram, processesApart, runApart } from "@hullmark/capture/apart";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
+import { expireCaptures } from "@hullmark/capture/expiry";
 import { HandOut } from "@hullmark/capture/hand-out";
 import { sealTo } from "@hullmark/capture/seal";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
@@ -122,7 +123,8 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   const expire: Task = async (s) => {
     while (!s.aborted) {
       try {
-        captures?.expire();
+        // Also where nothing is captured any more: what was, is kept for its time and no longer.
+        expireCaptures({ directory: capturesIn(config), keepHours: config.capture.keepHours, nowMs: () => Date.now() });
       } catch (error) {
         log.warn({ err: error }, "captures that were kept for long enough cannot be removed");
       }
@@ -210,11 +212,15 @@ function purgesOf({ purge, docker, limits }: ActuatorConfig, captures: CaptureFi
   return new PurgeHands({ engine, layers: new DockerLayers({ socketPath: docker.socket }), captures, limits: local });
 }
 
+function capturesIn({ stateDirectory }: Pick<ActuatorConfig, "stateDirectory">): string {
+  return join(stateDirectory, "captures");
+}
+
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig, passing: (point: ActuatorFailpoint) => void): CaptureFiles | undefined {
   if (capture.recipients.length === 0) return undefined;
   const filesOf = (containerId: string) => new EngineFiles(docker.socket, containerId);
   const { recipients, ...limits } = capture;
-  const own = { directory: join(stateDirectory, "captures"), seal: sealTo(recipients), filesOf, processes: processesApart(ownProgram(), "/proc") };
+  const own = { directory: capturesIn({ stateDirectory }), seal: sealTo(recipients), filesOf, processes: processesApart(ownProgram(), "/proc") };
   return new CaptureFiles({ ...limits, ...own, nowMs: () => Date.now(), passing });
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { ownProgram, processesApart, runApart, sealApart } from "@hullmark/capture/apart";
 import { CaptureError } from "@hullmark/capture/capture";
 import type { CaptureFiles } from "@hullmark/capture/capture-files";
+import { expireCaptures } from "@hullmark/capture/expiry";
 import { HandOut } from "@hullmark/capture/hand-out";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { openBootLog } from "./adapters/boot-log/boot-log-file.ts";
@@ -237,7 +238,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         rescan: (s) => agent.rescanPeriodically(s),
         tpm: tpmHealth,
         session: (s) => live.run(s),
-        captures: (s) => expireCaptures(captures, log, s),
+        captures: (s) => keepExpiring(config, log, s),
       },
       signal,
     );
@@ -247,6 +248,10 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     await quoter?.close();
     spool.close();
   }
+}
+
+function capturesIn({ stateDirectory }: Pick<AgentConfig, "stateDirectory">): string {
+  return join(stateDirectory, "captures");
 }
 
 /** undefined: nothing is captured. What it needs is loaded by whoever captures alone: an agent is small. @throws Error where a recipient is none */
@@ -264,7 +269,7 @@ async function openCaptures(
     if (!container) throw new CaptureError("there is no such container on this node");
     return new DeltaFiles(container, nativeContent);
   };
-  const own = { directory: join(stateDirectory, "captures"), required: false, processes: processesApart(ownProgram(), "/proc"), nowMs: () => Date.now() };
+  const own = { directory: capturesIn({ stateDirectory }), required: false, processes: processesApart(ownProgram(), "/proc"), nowMs: () => Date.now() };
   return new CaptureFiles({ ...limits, ...own, seal, filesOf, passing });
 }
 
@@ -279,10 +284,11 @@ function captureDesk(captures: CaptureFiles, agent: NodeAgent, log: ReturnType<t
   });
 }
 
-async function expireCaptures(captures: CaptureFiles | undefined, log: ReturnType<typeof openLog>, signal: AbortSignal): Promise<void> {
+/** Also where nothing is captured any more: what was, is kept for its time and no longer. */
+async function keepExpiring(config: AgentConfig, log: ReturnType<typeof openLog>, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      captures?.expire();
+      expireCaptures({ directory: capturesIn(config), keepHours: config.capture.keepHours, nowMs: () => Date.now() });
     } catch (err) {
       log.warn({ err }, "captures that were kept for long enough cannot be removed");
     }

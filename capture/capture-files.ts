@@ -18,32 +18,21 @@ import {
   type Seal,
 } from "./capture.ts";
 import { type CaptureLimits, type Collected, collect, type ProcessSource } from "./collect.ts";
+import { ATTEMPTS, HALF_WRITTEN, HOUR_MS, type Keeping, NAME, ownFiles } from "./expiry.ts";
 
-export interface CaptureOptions extends CaptureLimits {
-  /** Made with mode 0700. */
-  readonly directory: string;
+/** The directory is made with mode 0700. */
+export interface CaptureOptions extends CaptureLimits, Keeping {
   readonly seal: Seal;
-  readonly keepHours: number;
   readonly required: boolean;
   /** @throws CaptureError where nothing is known of such a container */
   readonly filesOf: (containerId: string) => ChangedFiles;
   readonly processes: ProcessSource;
-  readonly nowMs: () => number;
   readonly passing?: (point: CaptureFailpoint) => void;
 }
 
 /** All captures together may take as much as so many of the largest. */
 const MAX_WHOLE_CAPTURES = 16;
-const HOUR_MS = 3_600_000;
 const PART_BYTES = 262_144;
-/** Action, what it was taken for, changed paths and processes that are in it: all that is told of one is there from the moment that it is. */
-const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(?:\.(\d{1,7})f(\d{1,7})p)?(\.partial)?\.age$/;
-/** Written and renamed in one go: whatever else is seen of it was left by a process that ended. */
-const HALF_WRITTEN = ".new";
-const ATTEMPTS = ".attempts";
-/** Longer than anybody asks again for the same. */
-const ATTEMPTS_MS = HOUR_MS;
-const UNFINISHED = /^[0-9a-f]{32}\.(?:attempts|new)$/;
 const compress = promisify(gzip);
 
 export class CaptureFiles implements Captures, KeptCaptures {
@@ -81,28 +70,9 @@ export class CaptureFiles implements Captures, KeptCaptures {
     return undefined;
   }
 
-  /** Removes what was kept for long enough, and what a process that ended meanwhile left half-written; what others keep there stays. @throws the system's error for what cannot be removed, when the rest is */
-  expire(): void {
-    const nowMs = this.#options.nowMs();
-    const failures: unknown[] = [];
-    for (const { path, mtimeMs } of this.#own()) {
-      try {
-        if (nowMs - mtimeMs > this.#lifetimeMs(path)) rmSync(path, { force: true });
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (failures.length > 0) throw failures[0];
-  }
-
-  #lifetimeMs(path: string): number {
-    if (path.endsWith(HALF_WRITTEN)) return Number.NEGATIVE_INFINITY;
-    return path.endsWith(ATTEMPTS) ? ATTEMPTS_MS : this.#options.keepHours * HOUR_MS;
-  }
-
   async #take(subject: CaptureSubject): Promise<Capture> {
     const { directory, maxBytes, filesOf } = this.#options;
-    const kept = this.#own().reduce((sum, { size }) => sum + size, 0);
+    const kept = ownFiles(directory).reduce((sum, { size }) => sum + size, 0);
     if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
     const changed = filesOf(subject.containerId);
     // A container may be made so that looking at it kills who looks: it is contained all the same.
@@ -134,17 +104,6 @@ export class CaptureFiles implements Captures, KeptCaptures {
     sync(directory);
     passing("capture-kept");
     return { ...captureOf(sealed, { complete: collected.complete, ...collected.counts }), expiresAtMs: this.#endOf(path) };
-  }
-
-  /** Files of ours; one may be removed at any time. */
-  #own(): { readonly path: string; readonly mtimeMs: number; readonly size: number }[] {
-    const { directory } = this.#options;
-    return readdirSync(directory).flatMap((name) => {
-      if (!NAME.test(name) && !UNFINISHED.test(name)) return [];
-      const path = join(directory, name);
-      const found = statSync(path, { throwIfNoEntry: false });
-      return found ? [{ path, mtimeMs: found.mtimeMs, size: found.size }] : [];
-    });
   }
 
   #taken(intentId: string): Capture | undefined {

@@ -424,6 +424,20 @@ test("what a container wrote, and what it ran, is captured before it is stopped,
   expect(digestOf(readFileSync(join(opened, "programs", String(processes[0]?.pid))))).toBe(digestOf(readFileSync(join(STATE_ROOT, "cache/busybox"))));
 });
 
+test("a capture is removed at its time also where nothing is captured any more", async () => {
+  const name = "expired";
+  const directory = join(home, name, "captures");
+  const [old = "", fresh = ""] = ["2", "3"].map((digit) => `A-7K2Q.${digit.repeat(32)}.age`);
+  mkdirSync(directory, { recursive: true });
+  for (const each of [old, fresh]) writeFileSync(join(directory, each), "");
+  utimesSync(join(directory, old), 1, 1);
+  start(name, undefined, { capture: {} });
+  const kept = async (): Promise<string[]> => readdirSync(directory);
+  await eventually("it is removed", kept, (names) => !names.includes(old), SETTLE_MS);
+  expect(await kept()).toEqual([fresh]);
+  await ended("SIGTERM");
+});
+
 test("of a container that wrote more than a capture may hold as much is captured as it may hold; what is left out is listed, and it is contained", async () => {
   const name = "greedy";
   const maxBytes = 65_536;

@@ -1,6 +1,6 @@
 /** A node's agent, killed at every place of a capture, on a real engine: it takes each once, loses none without a word, and leaves the container alone. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { NODE_CAPTURE_FAILPOINTS } from "@hullmark/agent/core/capture-desk";
 import { MAX_ATTEMPTS } from "@hullmark/capture/capture";
@@ -136,5 +136,17 @@ export function describeAgentCaptures(of: () => CapturesBed): void {
     expect((await answered(id, 2)).problem).toMatch(/^it was tried/);
     expect(await agent.ended("SIGTERM")).toBe("0");
     expect(readdirSync(store(name)).filter((each) => !each.endsWith(".attempts"))).toEqual([]);
+  });
+
+  test("one is removed at its time also where the node captures nothing any more", async () => {
+    const name = "expired";
+    const [old = "", fresh = ""] = ["2", "3"].map((digit) => `${ACTION}.${digit.repeat(32)}.age`);
+    mkdirSync(store(name), { recursive: true, mode: 0o700 });
+    for (const each of [old, fresh]) writeFileSync(join(store(name), each), "");
+    utimesSync(join(store(name), old), 1, 1);
+    await agent.start(name, { runtime: { docker: { socket: engineOf(of().bed).socketPath } } });
+    const kept = async (): Promise<string[]> => readdirSync(store(name));
+    await eventually("it is removed", kept, (names) => !names.includes(old), SETTLE_MS);
+    expect(await kept()).toEqual([fresh]);
   });
 }
