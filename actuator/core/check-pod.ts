@@ -85,6 +85,7 @@ export function otherPod(
   const container = pod.containers.find(({ name }) => name === target.container);
   if (container?.id !== containerId) return "other-container";
   if (!target.imageDigests.includes(container.imageDigest)) return "other-image";
-  if (!pod.running) return "not-running";
+  // An init container can drift, or be of any image, as others can.
+  if (!pod.running && !container.running) return "not-running";
   return undefined;
 }

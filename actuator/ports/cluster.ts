@@ -21,6 +21,7 @@ export interface ClusterPod {
   readonly uid: string;
   readonly nodeName: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** By its phase, which says so only once its init containers have ended. */
   readonly running: boolean;
   /** It is on its node's own network, to which no policy applies. */
   readonly hostNetwork: boolean;
@@ -33,7 +34,13 @@ export interface ClusterPod {
   /** When its time to end is over, Unix milliseconds by the API server's clock; undefined: it is not being deleted. */
   readonly endsMs: number | undefined;
   /** `image` is what the pod's specification asks for; empty where it names no such container. */
-  readonly containers: readonly { readonly name: string; readonly id: string; readonly imageDigest: string; readonly image: string }[];
+  readonly containers: readonly {
+    readonly name: string;
+    readonly id: string;
+    readonly imageDigest: string;
+    readonly image: string;
+    readonly running: boolean;
+  }[];
 }
 
 /** `budget`: a disruption budget forbids it now. `gone`: there is no pod of that uid. */

@@ -148,6 +148,14 @@ describe("what it cannot be made to do", () => {
     expect(outcomes()).toEqual([`REFUSED ${reason}`]);
   });
 
+  test("a pod of which an init container runs, and nothing else yet, is one that runs", async () => {
+    const init = cluster.add("web");
+    const pod = cluster.pods.get("shop/web");
+    if (pod) cluster.pods.set("shop/web", { ...pod, running: false });
+    await actuator().offer(intent(init));
+    expect(cluster.evicted).toEqual(["shop/web"]);
+  });
+
   test("policy that says so takes what nobody would make again", async () => {
     await actuator().offer(intent(cluster.add("web", { owner: undefined }), { owners: ["bare-pod"] }));
     await actuator().resume();
@@ -202,7 +210,11 @@ describe("a budget that forbids", () => {
     ],
     ["its label forbids it", (pod) => ({ ...pod, labels: { "hullmark.dev/evict": "never" } }), "evict-never"],
     ["nobody would make it again", (pod) => ({ ...pod, owner: undefined }), "bare-pod"],
-    ["it has come to its end", (pod) => ({ ...pod, running: false }), "not-running"],
+    [
+      "it has come to its end",
+      (pod) => ({ ...pod, running: false, containers: pod.containers.map((each) => ({ ...each, running: false })) }),
+      "not-running",
+    ],
   ])("while it is waited for %s: it is left", async (_name, change, reason) => {
     cluster.budget = "no";
     await actuator().offer(intent(cluster.add("web")));
@@ -374,6 +386,22 @@ describe("what the API server answers", () => {
     expect(found?.containers.map(({ name, id, image }) => [name, id, image])).toEqual([
       ["web", "c1", "web:1"],
       ["side", "c2", ""],
+    ]);
+  });
+
+  test("while init containers run its phase says nothing yet: which of them runs is told", async () => {
+    const statuses = [
+      { name: "fetch", containerID: "containerd://c1", state: { terminated: { exitCode: 0 } } },
+      { name: "migrate", containerID: "containerd://c2", state: { running: { startedAt: "2026-01-01T00:00:00Z" } } },
+    ];
+    const body = { metadata: { uid: "u-1" }, spec: {}, status: { phase: "Pending", initContainerStatuses: statuses } };
+    const found = await answering({ status: 200, body }).find(pod);
+    expect([found?.running, found?.containers.map(({ id, running }) => [id, running])]).toEqual([
+      false,
+      [
+        ["c1", false],
+        ["c2", true],
+      ],
     ]);
   });
 

@@ -154,7 +154,7 @@ test("a pod of which two containers are isolated is released with the second, an
     const [image] = pod.target.imageDigests;
     const found = cluster.pods.get(`shop/${name}`);
     if (found)
-      cluster.pods.set(`shop/${name}`, { ...found, containers: [...found.containers, { name: "side", id: other, imageDigest: image ?? "", image: "" }] });
+      cluster.pods.set(`shop/${name}`, { ...found, containers: [...found.containers, { name: "side", id: other, imageDigest: image ?? "", image: "", running: true }] });
     nowMs += 3_600_000;
     await actuator().offer(intent(pod, ActionKind.ISOLATE, { actionId: "A-0002" }));
     nowMs += 3_600_000;

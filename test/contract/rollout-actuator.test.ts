@@ -118,7 +118,7 @@ test("and to the one before it where the present one is by that digest already",
   if (present) rollouts.revisions.set("web-3", { ...present, template });
   rollouts.change({ template });
   const image = `r.example:5000/web@${digest(7)}`;
-  const pod = { ...add({ containers: [{ name: "web", id: "c".repeat(64), imageDigest: digest(1), image }] }), containerId: "c".repeat(64) };
+  const pod = { ...add({ containers: [{ name: "web", id: "c".repeat(64), imageDigest: digest(1), image, running: true }] }), containerId: "c".repeat(64) };
   await actuator().offer(intent(pod, { revisions: [revision(2, digest(6)), revision(3, digest(7))] }));
   expect(rollouts.applied).toEqual([`r.example:5000/web@${digest(6)}`]);
 });
@@ -183,7 +183,7 @@ describe("what it cannot be made to do", () => {
   });
 
   const containers = (more: Partial<ClusterPod["containers"][number]>) => ({
-    containers: [{ name: "web", id: "c".repeat(64), imageDigest: digest(1), image: FakeCluster.image, ...more }],
+    containers: [{ name: "web", id: "c".repeat(64), imageDigest: digest(1), image: FakeCluster.image, running: true, ...more }],
   });
 
   test.each<[string, Partial<ClusterPod["containers"][number]>]>([

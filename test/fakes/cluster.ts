@@ -33,7 +33,7 @@ export class FakeCluster implements Cluster {
   add(name: string, more: Partial<ClusterPod> = {}, namespace = "shop"): { target: PodTarget; containerId: string } {
     const [uid, id] = [randomUUID(), randomBytes(32).toString("hex")];
     const imageDigest = `sha256:${"1".repeat(64)}`;
-    const containers = [{ name: "web", id, imageDigest, image: FakeCluster.image }];
+    const containers = [{ name: "web", id, imageDigest, image: FakeCluster.image, running: more.running ?? true }];
     const pod = {
       uid,
       nodeName: "w-1",

@@ -94,7 +94,7 @@ async function driftAll(): Promise<Attester> {
   await node.connect();
   for (let i = 0; i < PODS; i++) {
     const scripted = scriptedWeb(image, i, ["etc/added"]);
-    const containers = [{ name: "web", id: scripted.id, imageDigest: image.configDigest, image: FakeCluster.image }];
+    const containers = [{ name: "web", id: scripted.id, imageDigest: image.configDigest, image: FakeCluster.image, running: true }];
     const { target } = cluster.add(`web-${i}`, { containers });
     const pod = { namespace: "shop", name: `web-${i}`, uid: target.uid, container: "web", ownerKind: "ReplicaSet", ownerName: `web-${i}` };
     node.set({ ...scripted, name: `shop/web-${i}/web`, workload: `shop/web-${i}`, pod });

@@ -21,7 +21,12 @@ const MAX_RETRY_SECONDS = 60;
 
 const Owner = z.object({ kind: z.string(), name: z.string(), uid: z.string().default(""), controller: z.boolean().optional() });
 const Asked = z.array(z.object({ name: z.string(), image: z.string().default("") })).default([]);
-const ContainerStatus = z.object({ name: z.string(), containerID: z.string().default(""), imageID: z.string().default("") });
+const ContainerStatus = z.object({
+  name: z.string(),
+  containerID: z.string().default(""),
+  imageID: z.string().default(""),
+  state: z.object({ running: z.unknown().optional() }).prefault({}),
+});
 const Pod = z.object({
   metadata: z.object({
     uid: z.string(),
@@ -124,10 +129,11 @@ function readPod(body: unknown): ClusterPod {
     owner: ownerOf(ownerReferences, labels),
     controllerUid: ownerReferences.find(({ controller }) => controller)?.uid,
     endsMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
-    containers: statuses.map(({ name, containerID, imageID }) => ({
+    containers: statuses.map(({ name, containerID, imageID, state }) => ({
       ...{ name, id: containerID.slice(containerID.indexOf("://") + 3) },
       imageDigest: imageID.slice(imageID.lastIndexOf("@") + 1).replace(/^.*:\/\//, ""),
       image: asked.find((each) => each.name === name)?.image ?? "",
+      running: Boolean(state.running),
     })),
   };
 }
