@@ -33,13 +33,14 @@ export function podTargets(
     if (!container.pod) return "none";
     const { namespace, name, uid, container: inPod } = container.pod;
     const pod = pods?.get(uid);
-    if (pod && !pod.running.some(({ id }) => id === containerId)) return undefined;
+    const ending = pod?.ending.includes(containerId) === true;
+    if (pod && !ending && !pod.running.some(({ id }) => id === containerId)) return undefined;
     const digests = [configDigest, container.imageId, ...container.repoDigests].map((each) => each.slice(each.lastIndexOf("@") + 1));
     const imageDigests = [...new Set(digests)].filter(isDigest).slice(0, MAX_DIGESTS);
     if (imageDigests.length === 0) return "none";
     const asked = pod && !pod.mirror ? (pod.containers.find((each) => each.name === inPod)?.image ?? "") : "";
     const named = isNamed(asked, row);
-    return { ...(named && { named }), cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests };
+    return { ...(named && { named }), ...(ending && { ending }), cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests };
   };
 }
 

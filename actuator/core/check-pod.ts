@@ -65,12 +65,13 @@ export function unfit(asked: Asked, pod: ClusterPod | undefined, limits: Pick<Lo
   return undefined;
 }
 
-/** Whether it is not the pod that is meant, or one that nothing is done about. */
+/** Whether it is not the pod that is meant, or one that nothing is done about. @param mayEnd it may be deleted already: what takes its time for that is cut off meanwhile */
 export function otherPod(
   { pod: target, containerId }: Pick<Asked, "pod" | "containerId">,
   pod: ClusterPod | undefined,
   { protect }: Pick<LocalLimits, "protect">,
   ownNamespace: string,
+  mayEnd = false,
 ): PodRefusal | undefined {
   // Before anything else: whether there is such a pod is not told of these either.
   if (!target || target.namespace === ownNamespace || SYSTEM_NAMESPACES.includes(target.namespace)) return "protected";
@@ -81,7 +82,7 @@ export function otherPod(
   if (protect.length > 0 && compileNames(protect)(podService(target, pod))) return "protected";
   // A node's word is taken of its own pods alone.
   if (pod.nodeName !== target.nodeName) return "on-other-node";
-  if (pod.endsMs !== undefined) return "terminating";
+  if (pod.endsMs !== undefined && !mayEnd) return "terminating";
   const container = pod.containers.find(({ name }) => name === target.container);
   if (container?.id !== containerId) return "other-container";
   if (!target.imageDigests.includes(container.imageDigest)) return "other-image";

@@ -52,7 +52,7 @@ export class PodIsolation {
       if (standingIsolations(ledger).get(intent.containerId)?.pod?.uid !== intent.pod?.uid) return { refusal: "not-ours", before };
       return { refusal: pod?.uid === intent.pod?.uid ? undefined : "gone", before };
     }
-    const other = otherPod(intent, pod, limits, ownNamespace);
+    const other = otherPod(intent, pod, limits, ownNamespace, true);
     if (other || !pod || !intent.pod) return { refusal: other ?? "gone", before };
     if (pod.hostNetwork) return { refusal: "host-network", before };
     if (pod.labels[ISOLATE_MARK] === "never") return { refusal: "isolate-never", before };

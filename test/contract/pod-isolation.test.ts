@@ -101,11 +101,16 @@ test.each<[string, Parameters<FakeCluster["add"]>, string]>([
   ["a pod of the system", ["dns", {}, "kube-system"], "protected"],
   ["one of its own namespace", ["verifier", {}, "hullmark"], "protected"],
   ["a protected service", ["db-1"], "protected"],
-  ["one that ends already", ["web", { endsMs: T0 }], "terminating"],
 ])("%s is left as it is", async (_name, added, reason) => {
   await actuator().offer(intent(cluster.add(...added)));
   expect(outcomes()).toEqual([`REFUSED ${reason}`]);
   expect(labelOf(added[0], added[2])).toBeUndefined();
+});
+
+test("one that ends, and may take its time for that, is cut off until it has", async () => {
+  await actuator().offer(intent(cluster.add("web", { endsMs: T0 + 3_600_000 })));
+  expect(outcomes()).toEqual(["DONE"]);
+  expect(labelOf("web")).toBe("A-7K2Q");
 });
 
 test.each<[string, IntentInit, string]>([

@@ -99,7 +99,7 @@ test("pods are listed in pages, and followed from the list's version on", async 
   expect(told).toEqual([["uid-a", "uid-b"], ["uid-c"], ["uid-a"]]);
   expect([view.get("uid-a"), view.get("uid-b")?.name, view.get("uid-c")?.name]).toEqual([undefined, "b", "c"]);
   expect(view.get("uid-c")).toEqual({
-    ...{ uid: "uid-c", namespace: "shop", name: "c", nodeName: "n1", running: [], mirror: false },
+    ...{ uid: "uid-c", namespace: "shop", name: "c", nodeName: "n1", running: [], ending: [], mirror: false },
     containers: [podContainer("web"), podContainer("prepare", { role: "init" }), podContainer("look", { role: "ephemeral" })],
     ...{ hostNamespaces: [], hostAliases: [], groups: [], fields: new Map(), madeMs: Number.NaN },
   });

@@ -32,6 +32,7 @@ export function podRecord(more: Partial<PodRecord> = {}): PodRecord {
       origin: undefined,
       template: undefined,
       running: [],
+      ending: [],
       groups: [],
       hostNamespaces: [],
       hostAliases: [],

@@ -188,12 +188,14 @@ test("only the API server's own digest, which the verifier has looked up itself,
 test("a pod is named to an actuator once the API server tells that this very container runs in it: sooner it would be refused", () => {
   const told = { pod: { namespace: "shop", name: "cart", uid: "u1", container: "web" }, imageId: digest(1), repoDigests: [pinned(1)] };
   const kubernetes = { cluster: "prod" } as NonNullable<Parameters<typeof podTargets>[0]["kubernetes"]>;
-  const of = (running: readonly string[] | undefined) => {
-    const pods = { get: () => running && podRecord({ running: running.map((id) => ({ name: "web", id, sinceMs: T0 })) }) };
+  const of = (running: readonly string[] | undefined, ending: readonly string[] = []) => {
+    const pods = { get: () => running && podRecord({ running: running.map((id) => ({ name: "web", id, sinceMs: T0 })), ending }) };
     return podTargets({ kubernetes }, () => told, pods)(row(1, { containerName: "shop/cart/web" }));
   };
   expect(of(["c1"])).toMatchObject({ cluster: "prod", uid: "u1", container: "web", imageDigests: [digest(1)] });
-  expect([of([]), of(["c0"])]).toEqual([undefined, undefined]);
+  expect(of(["c1"])).not.toHaveProperty("ending");
+  expect([of([]), of(["c0"]), of([], ["c0"])]).toEqual([undefined, undefined, undefined]);
+  expect(of([], ["c1"])).toMatchObject({ uid: "u1", ending: true });
   // Of a pod that it does not know it says nothing.
   expect(of(undefined)).toMatchObject({ uid: "u1" });
   expect(podTargets({ kubernetes: undefined }, () => told)(row(1, { containerName: "shop/cart/web" }))).toBe("none");

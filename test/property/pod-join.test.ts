@@ -173,15 +173,17 @@ describe("what runs by the API server's word", () => {
 
   test("is read out of every kind of status, but not of a pod that is being deleted", () => {
     const status = (kind: string, state: object, containerID = "containerd://abc") => ({ [kind]: [{ name: "web", containerID, state }] });
-    const read = (more: object, metadata: object = {}) =>
-      readPod({ metadata: { uid: "u", namespace: "shop", name: "cart", resourceVersion: "1", ...metadata }, spec: {}, ...more }).record.running;
+    const whole = (more: object, metadata: object = {}) =>
+      readPod({ metadata: { uid: "u", namespace: "shop", name: "cart", resourceVersion: "1", ...metadata }, spec: {}, ...more }).record;
+    const read = (more: object, metadata?: object) => whole(more, metadata).running;
     const runs = { running: { startedAt: "2026-11-26T00:00:00Z" } };
     for (const kind of ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"])
       expect(read({ status: status(kind, runs) })).toEqual([{ name: "web", id: "abc", sinceMs: Date.parse("2026-11-26T00:00:00Z") }]);
     expect(read({ status: status("containerStatuses", { waiting: {} }) })).toEqual([]);
     expect(read({ status: status("containerStatuses", { terminated: { exitCode: 0 } }) })).toEqual([]);
     expect(read({ status: status("containerStatuses", runs, "") })).toEqual([]);
-    expect(read({ status: status("containerStatuses", runs) }, { deletionTimestamp: "2026-11-26T00:00:00Z" })).toEqual([]);
+    const [running, deleted] = [{ status: status("containerStatuses", runs) }, { deletionTimestamp: "2026-11-26T00:00:00Z" }];
+    expect([read(running, deleted), whole(running, deleted).ending, whole(running).ending]).toEqual([[], ["abc"], []]);
     expect(read({})).toEqual([]);
   });
 });

@@ -348,6 +348,9 @@ describe("one container", () => {
       expect(inPod()).toBe("act ISOLATE");
       expect(inPod({ actuator: (of) => !of })).toBe("no-actuator");
       expect(inPod({ pod: undefined })).toBe("looking-up");
+      // One that is being deleted may take its time for that; there is nothing else to be done about it.
+      expect(inPod({ pod: { ...POD, ending: true } })).toBe("act ISOLATE");
+      expect(inPod({ policy: policyOf(rules(every("[evict]"))), pod: { ...POD, ending: true } })).toBe("looking-up");
       const done = (reason: string) => isolation({ ...ofPod, pod: POD, reason });
       expect(inPod({ history: [done("")] })).toBe("contained");
       expect(inPod({ history: [done("enforcement-unknown")] })).toBe("act EVICT");

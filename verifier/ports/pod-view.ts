@@ -116,6 +116,8 @@ export interface PodRecord {
   readonly containers: readonly PodContainer[];
   /** None of a pod that is being deleted. */
   readonly running: readonly RunningContainer[];
+  /** Ids of those that run on in a pod that is being deleted: for as long as it gives itself for its end. */
+  readonly ending: readonly string[];
   /** Groups that every container of it gets: `supplementalGroups` and `fsGroup`. */
   readonly groups: readonly number[];
   /** `pid`, `net`, `ipc` where the node's is asked for. */

@@ -476,6 +476,8 @@ export interface PurgeRow {
 export interface PodTarget {
   /** The API server's own specification asks for this image, by a digest that the verifier has looked up itself; absent: that it runs there is its node's word. */
   readonly named?: boolean;
+  /** It is being deleted, and runs on until then. */
+  readonly ending?: boolean;
   readonly cluster: string;
   readonly namespace: string;
   readonly name: string;

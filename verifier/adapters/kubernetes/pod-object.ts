@@ -108,6 +108,8 @@ export interface ListedPod {
 export function readPod(raw: unknown, before?: PodRecord | "made"): ListedPod {
   const pod = Pod.parse(raw);
   const { metadata, spec } = pod;
+  const running = runningOf(pod.status);
+  const ends = metadata.deletionTimestamp !== undefined;
   const own = metadata.annotations?.[MIRROR];
   const uid = own ?? metadata.uid;
   const read = (role: ContainerRole, containers: Pod["spec"]["containers"]): PodContainer[] => containers.map((each) => readContainer(each, role, pod));
@@ -121,7 +123,8 @@ export function readPod(raw: unknown, before?: PodRecord | "made"): ListedPod {
       template: templateOf(metadata),
       containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
       // Of what is ending, kubelet and agent tell at times of their own.
-      running: metadata.deletionTimestamp === undefined ? runningOf(pod.status) : [],
+      running: ends ? [] : running,
+      ending: ends ? running.map(({ id }) => id) : [],
       groups: [...(spec.securityContext?.supplementalGroups ?? []), ...(spec.securityContext?.fsGroup === undefined ? [] : [spec.securityContext.fsGroup])],
       hostNamespaces: [spec.hostNetwork ? "net" : "", spec.hostPID ? "pid" : "", spec.hostIPC ? "ipc" : ""].filter((name) => name !== ""),
       hostAliases: spec.hostAliases.flatMap(({ ip, hostnames }) => hostnames.map((name) => `${name}:${ip}`)),

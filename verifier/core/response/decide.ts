@@ -202,6 +202,8 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const byPod = found.rung === "evict" || rollout !== undefined || (found.rung === "isolate" && situation.pod !== "none");
   const pod = byPod && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || (byPod && !pod)) return idle("looking-up");
+  // It goes by itself; until it has gone it can be cut off, and nothing else.
+  if (pod?.ending && found.rung !== "isolate") return idle("looking-up");
   if (rollout && pod && !isVouchedFor(situation, rule, kind, pod)) return idle("one-node");
   // What is captured first was within the limits when that began, and counts in them for an hour: so long it does not wait for them again, where there are fewer containers by now.
   const limited = own?.state === ActionState.CAPTURING && countsNow(own, situation.nowMs) ? undefined : all;
