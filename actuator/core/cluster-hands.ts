@@ -58,32 +58,38 @@ export class ClusterHands implements Hands {
     const { cluster, limits, ownNamespace } = this.#services;
     const [pod, pods] = await Promise.all([intent.pod && cluster.find(intent.pod), cluster.countPods()]);
     const facts = { pods, ledger, nowMs };
-    if (ISOLATING.has(intent.kind)) return await this.#isolation.look(intent, pod, facts.pods, ledger, nowMs);
+    if (ISOLATING.has(intent.kind)) {
+      const looked = await this.#isolation.look(intent, pod, facts.pods, ledger, nowMs);
+      await this.#tellRefusal(intent, pod, looked, nowMs);
+      return looked;
+    }
     const name = intent.pod && pod ? podService(intent.pod, pod) : "";
     const before = { name, restartPolicy: NO_RESTART };
-    if (!intent.rollout) return { refusal: refusePod(intent, pod, facts, limits, ownNamespace), before };
+    if (!intent.rollout) {
+      const refusal = refusePod(intent, pod, facts, limits, ownNamespace);
+      await this.#tellRefusal(intent, pod, { refusal }, nowMs);
+      return { refusal, before };
+    }
     const chosen = await this.#rollouts.choose(intent, pod);
     if (!("refusal" in chosen)) {
       // A rollout replaces pods one after another, a halt takes all of them away.
       const weight = chosen.revision ? 1 : Math.max(1, chosen.workload.replicas, chosen.workload.present);
       return { refusal: overLocalLimit(name, ledger, facts.pods, nowMs, limits, weight), before: { ...before, weight } };
     }
-    await this.#tellRefusal(intent, pod, chosen.refusal, chosen.detail, nowMs);
+    await this.#tellRefusal(intent, pod, chosen, nowMs);
     return { ...chosen, before };
   }
 
-  /** Whoever deploys should know why what is not trusted runs on. */
+  /** Whoever deploys should know why what is not trusted, or has drifted, runs on. Its own limits pass, and are not told. */
   async #tellRefusal(
-    { id: intentId, actionId, logIndex, pod, rollout }: CheckedIntent,
+    { id: intentId, actionId, logIndex, kind, pod }: CheckedIntent,
     found: ClusterPod | undefined,
-    reason: string,
-    detail: string,
+    { refusal, detail }: Pick<Looked, "refusal" | "detail">,
     atMs: number,
   ): Promise<void> {
-    if (!pod || found?.uid !== pod.uid) return;
-    const halt = rollout?.revisions.length === 0;
-    const words = `is of an image that is not trusted, and is not ${halt ? "halted" : "rolled back"}: ${reason}${detail && `: ${detail}`}`;
-    await this.#tell({ intentId, actionId, logIndex }, pod, halt ? "HaltRefused" : "RollbackRefused", words, atMs);
+    const of = REFUSED[kind];
+    if (refusal === undefined || refusal === "breaker" || refusal === "cooling-down" || !of || !pod || found?.uid !== pod.uid) return;
+    await this.#tell({ intentId, actionId, logIndex }, pod, of.reason, `${of.words}: ${refusal}${detail ? `: ${detail}` : ""}`, atMs);
   }
 
   async carryOut(entry: LedgerEntry, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
@@ -187,6 +193,14 @@ const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set([
   "IsolationFailed",
   "ReleaseFailed",
 ]);
+/** How the Event of a refusal is called, and begins. */
+const REFUSED: { readonly [kind in ActionKind]?: { readonly reason: PodEvent["reason"]; readonly words: string } } = {
+  [ActionKind.EVICT]: { reason: "EvictionFailed", words: "was not evicted" },
+  [ActionKind.ISOLATE]: { reason: "IsolationFailed", words: "was not isolated" },
+  [ActionKind.RELEASE]: { reason: "ReleaseFailed", words: "was not released" },
+  [ActionKind.ROLLBACK]: { reason: "RollbackRefused", words: "is of an image that is not trusted, and is not rolled back" },
+  [ActionKind.HALT]: { reason: "HaltRefused", words: "is of an image that is not trusted, and is not halted" },
+};
 const ISOLATING: ReadonlySet<ActionKind> = new Set([ActionKind.ISOLATE, ActionKind.RELEASE]);
 const DONE: Settled = { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "" };
 

@@ -156,6 +156,19 @@ describe("what it cannot be made to do", () => {
     expect(cluster.evicted).toEqual(["shop/web"]);
   });
 
+  test("that it is not evicted is told on the pod, with the reason; its own limits pass, and another of that name is none of it", async () => {
+    const web = cluster.add("web", { labels: { "hullmark.dev/evict": "never" } });
+    await actuator().offer({ ...intent(web), logIndex: 41n });
+    expect(cluster.events).toMatchObject([{ reason: "EvictionFailed", warning: true, logIndex: 41, pod: web.target }]);
+    expect(cluster.events[0]?.note).toBe("web was not evicted: evict-never (A-7K2Q, D-7K2Q)");
+    cluster.events.length = 0;
+    await actuator().offer(intent(cluster.add("api"), { podUid: randomUUID() }));
+    await actuator({ ...LIMITS, hourlyPercent: 0 }).offer(intent(cluster.add("a")));
+    await actuator({ ...LIMITS, hourlyPercent: 0 }).offer(intent(cluster.add("b")));
+    expect(outcomes().slice(1)).toEqual(["REFUSED other-pod", "WAITING terminating", "REFUSED breaker"]);
+    expect(cluster.events.map(({ pod, reason }) => `${pod.name} ${reason}`)).toEqual(["a Evicting"]);
+  });
+
   test("policy that says so takes what nobody would make again", async () => {
     await actuator().offer(intent(cluster.add("web", { owner: undefined }), { owners: ["bare-pod"] }));
     await actuator().resume();
@@ -210,11 +223,7 @@ describe("a budget that forbids", () => {
     ],
     ["its label forbids it", (pod) => ({ ...pod, labels: { "hullmark.dev/evict": "never" } }), "evict-never"],
     ["nobody would make it again", (pod) => ({ ...pod, owner: undefined }), "bare-pod"],
-    [
-      "it has come to its end",
-      (pod) => ({ ...pod, running: false, containers: pod.containers.map((each) => ({ ...each, running: false })) }),
-      "not-running",
-    ],
+    ["it has come to its end", (pod) => ({ ...pod, running: false, containers: pod.containers.map((each) => ({ ...each, running: false })) }), "not-running"],
   ])("while it is waited for %s: it is left", async (_name, change, reason) => {
     cluster.budget = "no";
     await actuator().offer(intent(cluster.add("web")));

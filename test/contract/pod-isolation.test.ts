@@ -132,6 +132,10 @@ test("one of whom another policy lets something through is left, since no policy
     { outcome: Outcome.REFUSED, reason: "allowed-by-policy", detail: expect.stringMatching(/: allow-web, dns$/) },
     { outcome: Outcome.REFUSED, reason: "no-right" },
   ]);
+  expect(cluster.events.map(({ reason, warning, note }) => `${reason} ${warning} ${note}`)).toEqual([
+    expect.stringMatching(/^IsolationFailed true web was not isolated: allowed-by-policy: .*: allow-web, dns \(A-7K2Q, D-7K2Q\)$/),
+    expect.stringMatching(/^IsolationFailed true api was not isolated: no-right: /),
+  ]);
   expect([labelOf("web"), labelOf("api")]).toEqual([undefined, undefined]);
 });
 
@@ -159,7 +163,10 @@ test("a pod of which two containers are isolated is released with the second, an
     const [image] = pod.target.imageDigests;
     const found = cluster.pods.get(`shop/${name}`);
     if (found)
-      cluster.pods.set(`shop/${name}`, { ...found, containers: [...found.containers, { name: "side", id: other, imageDigest: image ?? "", image: "", running: true }] });
+      cluster.pods.set(`shop/${name}`, {
+        ...found,
+        containers: [...found.containers, { name: "side", id: other, imageDigest: image ?? "", image: "", running: true }],
+      });
     nowMs += 3_600_000;
     await actuator().offer(intent(pod, ActionKind.ISOLATE, { actionId: "A-0002" }));
     nowMs += 3_600_000;
