@@ -241,6 +241,8 @@ export function evictions(of: () => EvictingBed, actingOf: () => Acting): void {
     await acting.write("evict-bare");
     await acting.actionIs("evict-bare", "refused", ({ state, reason }) => state === "refused" && reason === "bare-pod");
     expect(await acting.kubectl("get", "pod", "evict-bare", "--output=jsonpath={.metadata.uid} {.status.phase}")).toBe(`${uid} Running`);
+    const told = { reason: "EvictionFailed", type: "Warning", message: expect.stringContaining("was not evicted: bare-pod") };
+    expect(await acting.events(uid)).toContainEqual(expect.objectContaining(told));
   });
 
   test("what the API server says of a pod is what counts, and of another than is meant nothing is asked", { timeout: 600_000 }, async () => {
@@ -254,7 +256,7 @@ export function evictions(of: () => EvictingBed, actingOf: () => Acting): void {
     const containerId = status.containerID.replace("containerd://", "");
     expect(await adapter.find(target)).toMatchObject({
       ...{ uid: target.uid, nodeName: there.spec.nodeName, running: true, isStatic: false, owner: "Deployment/evict-till", endsMs: undefined },
-      containers: [{ name: "web", id: containerId, imageDigest: digest }],
+      containers: [{ name: "web", id: containerId, imageDigest: digest, running: true }],
     });
     expect(await adapter.find({ namespace: "default", name: "nothing" })).toBeUndefined();
     const all: { items: readonly object[] } = JSON.parse(await acting.kubectl("get", "pods", "--all-namespaces", "--output=json"));
