@@ -91,6 +91,9 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     const undoing = [action(4, { kind: ActionKind.RELEASE, undoes: "A-3", containerId: "c4" }), action(3, { kind: ActionKind.ISOLATE, containerId: "c3" })];
     await commit({ actions: undoing.map((row) => ({ row, before: undefined })) });
     expect(await opened.store.listActions({ states: [], sinceMs: 0, isolations: true }, PAGE)).toEqual(undoing);
+    const purge = action(5, { kind: ActionKind.PURGE, containerId: "", purge: { chainId: "c5", layerIndex: 0, imageDigests: [], containerIds: [] } });
+    await commit({ actions: [{ row: purge, before: undefined }] });
+    expect(await opened.store.listActions({ states: [], sinceMs: 0, purges: true }, PAGE)).toEqual([purge]);
   });
 
   test("a quote is part of its node's row, until the row is written again", async () => {

@@ -470,6 +470,8 @@ export interface PurgeRow {
   readonly purgedAtMs?: number;
   /** People took it off at the node. */
   readonly byHand?: boolean;
+  /** Of one that contained nothing: when the layer was seen to be measured equal all the same, Unix milliseconds; absent before. */
+  readonly wellAtMs?: number;
 }
 
 /** The pod that an intent for a cluster names, as its node's agent tells of it: the actuator asks the API server whether that is so. */

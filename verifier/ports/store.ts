@@ -154,6 +154,8 @@ export interface ActionFilter {
   readonly onNodes?: boolean;
   /** Only isolations and what undid them. */
   readonly isolations?: boolean;
+  /** Only purges. */
+  readonly purges?: boolean;
 }
 
 /** Containers by verdict and by signature. */

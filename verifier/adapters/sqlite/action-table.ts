@@ -38,11 +38,12 @@ export class ActionTable {
     else this.#connection.prepare("DELETE FROM action_pause").run();
   }
 
-  list({ states, sinceMs, onNodes, isolations }: ActionFilter, { after, limit }: Page): ActionRow[] {
+  list({ states, sinceMs, onNodes, isolations, purges }: ActionFilter, { after, limit }: Page): ActionRow[] {
     const below = after === "" ? Number.MAX_SAFE_INTEGER : Number(after);
     const ofStates = states.length > 0 ? `AND state IN (${states.map(() => "?").join(", ")})` : "";
     const ofNodes = onNodes ? "AND container_id = ''" : "";
-    const ofKinds = isolations ? `AND json_extract(body, '$.kind') IN (${ActionKind.ISOLATE}, ${ActionKind.RELEASE})` : "";
+    const kinds = [...(isolations ? [ActionKind.ISOLATE, ActionKind.RELEASE] : []), ...(purges ? [ActionKind.PURGE] : [])];
+    const ofKinds = kinds.length > 0 ? `AND json_extract(body, '$.kind') IN (${kinds.join(", ")})` : "";
     return this.#connection
       .prepare<unknown[], Body>(`SELECT body FROM actions WHERE number < ? AND created_ms >= ? ${ofStates} ${ofNodes} ${ofKinds} ORDER BY number DESC LIMIT ?`)
       .all(below, sinceMs, ...states, limit)

@@ -26,7 +26,7 @@ import { lifetimeFor } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, releaseApprovals, standingIsolations } from "./isolation.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
-import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, purgeOwners, reportedPurge, uncontained } from "./purge.ts";
+import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, purgeOwners, reportedPurge, uncontained, wellAgain } from "./purge.ts";
 import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
 import { isSameAction, peopleFor } from "./same-action.ts";
 import { ResponseError, type ResponseServices } from "./services.ts";
@@ -64,8 +64,8 @@ const MAX_LOOKS_A_TURN = 32;
 export class ResponseEngine {
   readonly #services: ResponseServices;
   /**
-   * By id: all that are not settled, those of the last {@link HISTORY_MS}, those that tell what stands on nodes, or was asked for of one that is not well yet, and
-   * isolations of containers that are still there.
+   * By id: all that are not settled, those of the last {@link HISTORY_MS}, those that tell what stands on nodes, or was asked for of one that is not well yet,
+   * isolations of containers that are still there, and purges that contained nothing.
    */
   readonly #rows = new ActionHistory();
   readonly #dirty = new Set<Key>();
@@ -226,9 +226,11 @@ export class ResponseEngine {
     const { nowMs, node } = this.#services;
     const standing = this.standing();
     const isolations = new Set(standingIsolations(this.#rows.all()));
+    const poisoned = new Set(uncontained(this.#rows.all()));
     for (const row of this.#rows.all()) {
       if (isolations.has(row) && this.#isolated.has(`${row.nodeId}/${row.containerId}`)) continue;
       if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
+      if (poisoned.has(row) && this.#isMember(row.nodeId)) continue;
       if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
       this.#rows.remove(row);
     }
@@ -406,9 +408,11 @@ export class ResponseEngine {
     const { nowMs, passing } = this.#services;
     const watched = [...this.#rows.all()].filter(({ state, purge }) => state === ActionState.ISSUED && purge?.purgedAtMs !== undefined);
     const still: ActionRow[] = [];
-    for (const row of [...watched, ...uncontained(this.#rows.all())]) {
+    // A host that is revoked is to be set up anew, and is nobody's matter any more.
+    for (const row of [...watched, ...uncontained(this.#rows.all()).filter(({ nodeId }) => this.#isMember(nodeId))]) {
       const seen = await seenSincePurge(this.#services, row, nowMs());
       if (seen === "uncontained") still.push(row);
+      else if (seen === "well") await this.#write(wellAgain(row, nowMs()), row.state);
       else if (seen) {
         passing("before-settle");
         const next = await this.#write({ ...row, ...seen, settledAtMs: nowMs() }, row.state);
@@ -417,6 +421,11 @@ export class ResponseEngine {
       }
     }
     this.#uncontained = still;
+  }
+
+  #isMember(nodeId: string): boolean {
+    const found = this.#services.node(nodeId);
+    return found !== undefined && found.revokedAtMs === undefined;
   }
 
   async #release(row: ActionRow, before: ActionState | undefined, by: string): Promise<ActionRow> {
@@ -683,6 +692,7 @@ export class ResponseEngine {
     await pages({ states: [...UNSETTLED], sinceMs: 0 });
     await pages({ states: [], sinceMs: 0, onNodes: true });
     await pages({ states: [], sinceMs: 0, isolations: true });
+    await pages({ states: [], sinceMs: 0, purges: true });
     await this.#keepIsolated();
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();

@@ -39,17 +39,17 @@ export async function factsForPurge(
 
 /**
  * What has been seen of a layer since it was purged. @param row that was carried out, or failed
- * @returns how the action ends; "uncontained": it failed, and the layer is not known to be well since; undefined: nothing new @throws StoreError
+ * @returns how the action ends; of one that failed, whether the layer has been measured equal since; undefined: nothing new @throws StoreError
  */
 export async function seenSincePurge(
   { store, layerChains }: PurgeSources,
   row: ActionRow,
   nowMs: number,
-): Promise<ReturnType<typeof endOfPurge> | "uncontained"> {
+): Promise<ReturnType<typeof endOfPurge> | "uncontained" | "well"> {
   if (!row.purge) return undefined;
   const workloads = await allWorkloads(store, { verdicts: [], nodeId: row.nodeId });
   const poison = openPoison(await store.readOpenDrifts(row.nodeId));
   const chainsOf = await layerChains(new Set([...poison, ...workloads].map(({ configDigest }) => configDigest)));
   if (row.state !== ActionState.FAILED) return endOfPurge(row, poison, workloads, chainsOf, nowMs);
-  return isMeasuredEqual(row.purge, row.settledAtMs ?? 0, workloads, chainsOf) ? undefined : "uncontained";
+  return isMeasuredEqual(row.purge, row.settledAtMs ?? 0, workloads, chainsOf) ? "well" : "uncontained";
 }

@@ -155,9 +155,19 @@ function isOn({ chainId, layerIndex }: PurgeRow, { configDigest }: Of, chainsOf:
   return chainsOf(configDigest)[layerIndex] === chainId;
 }
 
-/** The last purge of each layer, where it failed though it was carried out. */
+/** The last purge of each layer that was carried out, where it failed and the layer has not been measured equal since. One that is asked for, or came to nothing, ends no other. */
 export function uncontained(rows: Iterable<ActionRow>): ActionRow[] {
   const last = new Map<string, ActionRow>();
-  for (const row of [...rows].filter(({ purge }) => purge).sort((a, b) => a.number - b.number)) last.set(`${row.nodeId}/${row.purge?.chainId}`, row);
-  return [...last.values()].filter(({ state, reason }) => state === ActionState.FAILED && reason === CONTAINMENT_FAILED);
+  const carriedOut = [...rows].filter((row) => row.purge?.purgedAtMs !== undefined || hasFailed(row));
+  for (const row of carriedOut.sort((a, b) => a.number - b.number)) last.set(`${row.nodeId}/${row.purge?.chainId}`, row);
+  return [...last.values()].filter((row) => hasFailed(row) && row.purge?.wellAtMs === undefined);
+}
+
+function hasFailed({ purge, state, reason }: ActionRow): boolean {
+  return purge !== undefined && state === ActionState.FAILED && reason === CONTAINMENT_FAILED;
+}
+
+/** Of one that failed: the layer has been measured equal since, which stays so when that container is gone. */
+export function wellAgain(row: ActionRow, nowMs: number): ActionRow {
+  return row.purge ? { ...row, purge: { ...row.purge, wellAtMs: nowMs } } : row;
 }

@@ -231,7 +231,12 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
         actuator: row.node.actuator ? (row.node.actuator.cluster ?? row.node.actuator.nodeId) : null,
       }),
       ...(row.pod && { pod: `${row.pod.namespace}/${row.pod.name}`, podUid: text(row.pod.uid) }),
-      ...(row.purge && { layer: row.purge.chainId, images: [...row.purge.imageDigests], ...(row.purge.byHand && { byHand: true }) }),
+      ...(row.purge && {
+        layer: row.purge.chainId,
+        images: [...row.purge.imageDigests],
+        ...(row.purge.byHand && { byHand: true }),
+        ...(row.purge.wellAtMs !== undefined && { wellAt: Math.floor(row.purge.wellAtMs) }),
+      }),
       ...(row.undoes !== undefined && { undoes: row.undoes }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       ...(row.capture?.teller !== undefined && { captureTeller: wireName(CaptureTeller, row.capture.teller) }),

@@ -1,0 +1,145 @@
+/** What is known of actions for longer than the day by which ladders count, on a real store: it outlives that day, and the verifier's restart. */
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
+import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
+import type { Policy } from "@hullmark/verifier/core/policy/types";
+import { HISTORY_MS } from "@hullmark/verifier/core/response/decide";
+import { ResponseEngine } from "@hullmark/verifier/core/response/index";
+import type { ActionRow, NodeRow } from "@hullmark/verifier/ports/rows";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { testNoteSigner } from "../fakes/note-signer.ts";
+import { policyOf } from "../fakes/policy.ts";
+import { action, node, T0, workload } from "./store-fixtures.ts";
+
+const NODE = "00112233445566aa";
+const CONTAINER = "a".repeat(64);
+const CONFIG = `sha256:${"1".repeat(64)}`;
+const CHAIN = `sha256:${"c".repeat(64)}`;
+const RUNG = ["recreate"];
+const ladder = (rungs: readonly string[]) => ({ low: rungs, medium: rungs, high: rungs, critical: rungs });
+const under = (rule: object): Policy => policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [{ name: "all", ...rule }] } });
+const signer = testNoteSigner();
+
+let directory: string;
+let sqlite: SqliteStore;
+let policy: Policy;
+let nowMs: number;
+let nodes: Map<string, NodeRow>;
+let issued: ActionRow[];
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-lasting-"));
+  sqlite = await openSqliteStore(join(directory, "verifier.db"));
+  policy = under({ ladder: ladder(RUNG) });
+  nowMs = T0;
+  nodes = new Map([[NODE, node(NODE, { verdict: Verdict.AFFIRMING })]]);
+  issued = [];
+});
+afterEach(async () => {
+  await sqlite.close();
+  rmSync(directory, { recursive: true });
+});
+
+/** A verifier that was started now. */
+async function open(): Promise<ResponseEngine> {
+  const submit = async ({ build }: Draft) => {
+    const commit = build(0);
+    await sqlite.store.commit({ commits: [commit], log: undefined });
+    return { commit, firstLogIndex: 0 };
+  };
+  const engine = await ResponseEngine.open({
+    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: { submit } as unknown as Committer },
+    ...{ nowMs: () => nowMs, verifierId: "v1", region: "eu-1", policy: () => policy, cluster: undefined, pod: () => "none" as const },
+    ...{ node: (id: string) => nodes.get(id), nodes: () => [...nodes.values()], rollback: async () => undefined },
+    ...{ layerChains: async () => (config: string) => (config === CONFIG ? [CHAIN] : []), intentKeys: () => [signer], passing: () => {} },
+    ...{ random: (bytes: number) => randomBytes(bytes) },
+    onProblem: (error: unknown) => {
+      throw error;
+    },
+  });
+  engine.connect(`node ${NODE}`, { push: (row) => issued.push(row), end: () => {} });
+  return engine;
+}
+
+const stored = async (row: ActionRow): Promise<void> =>
+  void (await sqlite.store.commit({ commits: [{ actions: [{ row, before: undefined }] }], log: undefined }));
+const read = async (id: string): Promise<ActionRow | undefined> => await sqlite.store.readAction(id);
+const OWN = { nodeId: NODE, containerId: CONTAINER, containerName: "web", workload: "", rule: "all", owners: [], approvalsNeeded: 0, approvals: [] };
+
+describe("a layer that is not as signed after it was purged", () => {
+  const PURGE = { chainId: CHAIN, layerIndex: 0, imageDigests: [CONFIG], containerIds: [] };
+  const failed = action(1, {
+    ...{ ...OWN, containerId: "", containerName: "", kind: ActionKind.PURGE, state: ActionState.FAILED, reason: "containment-failed" },
+    ...{ createdAtMs: T0 - 60_000, settledAtMs: T0 - 50_000 },
+    purge: { ...PURGE, purgedAtMs: T0 - 55_000 },
+  });
+  /** A container that stands on it was judged. */
+  const measured = async (content: Verdict, appraisedAtMs: number): Promise<void> => {
+    const appraised = { verdict: content, content, reasons: [] };
+    await sqlite.store.commit({ commits: [{ workloads: [workload(NODE, CONTAINER, { configDigest: CONFIG, appraised, appraisedAtMs })] }], log: undefined });
+  };
+
+  test("is told, and keeps its page, for as long as it is so: after days, and after the verifier's restart", async () => {
+    await stored(failed);
+    for (const day of [0, 2, 30]) {
+      nowMs = T0 + day * HISTORY_MS;
+      const engine = await open();
+      for (let tick = 0; tick < 3; tick++) await engine.tick();
+      expect(engine.held()).toEqual({ "containment-failed": 1 });
+      expect(engine.claims).toMatchObject([{ code: "containment-failed" }]);
+      nowMs += 2 * HISTORY_MS;
+      for (let tick = 0; tick < 3; tick++) await engine.tick();
+      expect(engine.held()).toEqual({ "containment-failed": 1 });
+      await engine.stop();
+    }
+  });
+
+  test("is over once it is measured equal, and stays so when that container is gone", async () => {
+    await stored(failed);
+    await measured(Verdict.AFFIRMING, T0);
+    const engine = await open();
+    await engine.tick();
+    expect([engine.held(), (await read(failed.id))?.purge?.wellAtMs]).toEqual([{}, T0]);
+    await measured(Verdict.UNKNOWN, T0 + 1);
+    await engine.tick();
+    expect(engine.held()).toEqual({});
+    await engine.stop();
+    const again = await open();
+    await again.tick();
+    expect(again.held()).toEqual({});
+    await again.stop();
+  });
+
+  test("is over when its node is revoked or forgotten, or it was purged anew; not when that is merely asked for, or comes to nothing", async () => {
+    await stored(failed);
+    const engine = await open();
+    const revoked = node(NODE, { verdict: Verdict.CONTRAINDICATED, revokedAtMs: T0 });
+    for (const [found, held] of [
+      [revoked, 0],
+      [undefined, 0],
+      [node(NODE), 1],
+    ] as const) {
+      nodes = new Map(found ? [[NODE, found]] : []);
+      await engine.tick();
+      expect(engine.held()["containment-failed"] ?? 0).toBe(held);
+    }
+    await engine.stop();
+    const anew = { ...failed, reason: "", createdAtMs: T0 - 40_000 };
+    await stored({ ...anew, id: "A-2", number: 2, state: ActionState.DENIED, purge: PURGE });
+    await stored({ ...anew, id: "A-3", number: 3, state: ActionState.REFUSED, purge: PURGE });
+    const refused = await open();
+    await refused.tick();
+    expect(refused.held()).toEqual({ "containment-failed": 1 });
+    await refused.stop();
+    await stored({ ...anew, id: "A-4", number: 4, state: ActionState.DONE, purge: { ...PURGE, purgedAtMs: T0 } });
+    const purged = await open();
+    await purged.tick();
+    expect(purged.held()).toEqual({});
+    await purged.stop();
+  });
+});
