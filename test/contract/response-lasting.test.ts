@@ -3,8 +3,9 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Verdict } from "@hullmark/proto/v1/common";
-import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
@@ -14,7 +15,7 @@ import type { ActionRow, NodeRow } from "@hullmark/verifier/ports/rows";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { policyOf } from "../fakes/policy.ts";
-import { action, node, T0, workload } from "./store-fixtures.ts";
+import { action, drift, node, T0, workload } from "./store-fixtures.ts";
 
 const NODE = "00112233445566aa";
 const CONTAINER = "a".repeat(64);
@@ -68,6 +69,13 @@ async function open(): Promise<ResponseEngine> {
 
 const stored = async (row: ActionRow): Promise<void> =>
   void (await sqlite.store.commit({ commits: [{ actions: [{ row, before: undefined }] }], log: undefined }));
+/** The container as contradicted by one drift. */
+async function drifted(committedAtMs = T0): Promise<void> {
+  const bad = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
+  const open = { nodeId: NODE, containerId: CONTAINER, containerName: "web", state: DriftState.OPEN, severity: Severity.HIGH, committedAtMs };
+  const row = workload(NODE, CONTAINER, { containerName: "web", workload: "", verdict: bad.verdict, appraised: bad });
+  await sqlite.store.commit({ commits: [{ workloads: [row], drifts: [drift(1, open)] }], log: undefined });
+}
 const read = async (id: string): Promise<ActionRow | undefined> => await sqlite.store.readAction(id);
 const OWN = { nodeId: NODE, containerId: CONTAINER, containerName: "web", workload: "", rule: "all", owners: [], approvalsNeeded: 0, approvals: [] };
 
@@ -141,5 +149,42 @@ describe("a layer that is not as signed after it was purged", () => {
     await purged.tick();
     expect(purged.held()).toEqual({});
     await purged.stop();
+  });
+});
+
+describe("an action of which no report came in time", () => {
+  const expired = (id: number) => {
+    const intent = { id: Buffer.alloc(16, id), body: Buffer.from([0]), signatures: [Buffer.alloc(64)] };
+    return action(id, { ...OWN, state: ActionState.EXPIRED, reason: "not-reported", intent, createdAtMs: T0, settledAtMs: T0 + 360_000 });
+  };
+  const report = { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "" };
+
+  test("is as its report says, days after that, and after a restart; for a week", async () => {
+    for (const id of [1, 2, 3]) await stored(expired(id));
+    const engine = await open();
+    nowMs = T0 + 3 * HISTORY_MS;
+    await engine.tick();
+    await engine.report(`node ${NODE}`, Buffer.alloc(16, 1), report);
+    expect(await read("A-1")).toMatchObject({ state: ActionState.DONE, settledAtMs: nowMs });
+    await engine.stop();
+    const again = await open();
+    await again.report(`node ${NODE}`, Buffer.alloc(16, 2), report);
+    expect(await read("A-2")).toMatchObject({ state: ActionState.DONE });
+    nowMs = T0 + 8 * HISTORY_MS;
+    await again.tick();
+    await expect(again.report(`node ${NODE}`, Buffer.alloc(16, 3), report)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await again.stop();
+  });
+
+  test("counts in no ladder, and as no attempt, after a day", async () => {
+    for (const id of [1, 2, 3]) await stored(expired(id));
+    await drifted();
+    const engine = await open();
+    nowMs = T0 + 2 * HISTORY_MS;
+    await engine.tick();
+    await engine.reconsider();
+    await expect.poll(() => issued.length, { timeout: 30_000 }).toBe(1);
+    expect(issued).toMatchObject([{ kind: ActionKind.RECREATE, state: ActionState.ISSUED }]);
+    await engine.stop();
   });
 });

@@ -23,7 +23,7 @@ import { responseClaims, uncontainedWords } from "./claims.ts";
 import { type Decision, freezesNow, HELD, type Held, HISTORY_MS, isFrozen, isOverBudget } from "./decide.ts";
 import type { NodeDecision } from "./decide-node.ts";
 import { lifetimeFor } from "./eviction.ts";
-import { ActionHistory } from "./history.ts";
+import { ActionHistory, LATE_REPORT_MS } from "./history.ts";
 import { newRelease, refuseUndo, releaseApprovals, standingIsolations } from "./isolation.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
 import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, purgeOwners, reportedPurge, uncontained, wellAgain } from "./purge.ts";
@@ -65,7 +65,7 @@ export class ResponseEngine {
   readonly #services: ResponseServices;
   /**
    * By id: all that are not settled, those of the last {@link HISTORY_MS}, those that tell what stands on nodes, or was asked for of one that is not well yet,
-   * isolations of containers that are still there, and purges that contained nothing.
+   * isolations of containers that are still there, purges that contained nothing, and those whose report may still come.
    */
   readonly #rows = new ActionHistory();
   readonly #dirty = new Set<Key>();
@@ -231,6 +231,7 @@ export class ResponseEngine {
       if (isolations.has(row) && this.#isolated.has(`${row.nodeId}/${row.containerId}`)) continue;
       if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
       if (poisoned.has(row) && this.#isMember(row.nodeId)) continue;
+      if (row.state === ActionState.EXPIRED && nowMs() - row.createdAtMs <= LATE_REPORT_MS) continue;
       if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
       this.#rows.remove(row);
     }
@@ -690,6 +691,7 @@ export class ResponseEngine {
     };
     await pages({ states: [], sinceMs: nowMs() - HISTORY_MS - INTENT_LIFETIME_MS });
     await pages({ states: [...UNSETTLED], sinceMs: 0 });
+    await pages({ states: [ActionState.EXPIRED], sinceMs: nowMs() - LATE_REPORT_MS });
     await pages({ states: [], sinceMs: 0, onNodes: true });
     await pages({ states: [], sinceMs: 0, isolations: true });
     await pages({ states: [], sinceMs: 0, purges: true });

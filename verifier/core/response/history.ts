@@ -1,8 +1,17 @@
 /** What was done, by what it was done to: each decision looks at its own, however much else there is. */
+import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, WorkloadRow } from "../../ports/rows.ts";
 import { countsAtMs, countsNow } from "./breaker.ts";
-import { serviceOf } from "./decide.ts";
+import { HISTORY_MS, serviceOf } from "./decide.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
+
+/** For so long after an action was decided on its report is taken, however late it is: a host may be cut off from its verifier for days. */
+export const LATE_REPORT_MS = 7 * HISTORY_MS;
+
+/** It is known for its report's sake alone: nothing is decided by it any more. */
+export function isSpent({ state, createdAtMs }: Pick<ActionRow, "state" | "createdAtMs">, nowMs: number): boolean {
+  return state === ActionState.EXPIRED && nowMs - createdAtMs > HISTORY_MS;
+}
 
 export class ActionHistory {
   readonly #rows = new Map<string, ActionRow>();
@@ -47,11 +56,11 @@ export class ActionHistory {
     this.#counted = undefined;
   }
 
-  /** All on this container and this service, and of others what counts within an hour; each once. */
+  /** All on this container and this service that decisions go by, and of others what counts within an hour; each once. */
   about(workload: WorkloadRow, nowMs: number): ActionRow[] {
     this.#counted ??= [...this.all()].filter((row) => countsAtMs(row) !== undefined);
     const own = new Set(subjectsOf(workload).flatMap((subject) => [...(this.#bySubject.get(subject) ?? [])]));
-    const rows = [...own].flatMap((id) => this.#rows.get(id) ?? []);
+    const rows = [...own].flatMap((id) => this.#rows.get(id) ?? []).filter((row) => !isSpent(row, nowMs));
     const others = this.#counted.filter((row) => countsNow(row, nowMs) && !own.has(row.id));
     return [...rows, ...others].sort((a, b) => a.number - b.number);
   }

@@ -13,7 +13,7 @@ import { causeOf } from "./causes.ts";
 import { type Decision, decide, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
 import { isInPod } from "./eviction.ts";
-import type { ActionHistory } from "./history.ts";
+import { type ActionHistory, isSpent } from "./history.ts";
 import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK } from "./rollback.ts";
 import type { ResponseServices } from "./services.ts";
@@ -124,11 +124,13 @@ export class Situations {
     const open = believed && policy().mode !== "observe" ? await store.readOpenDrifts(nodeId) : [];
     const poison = openPoison(open);
     const left = poison.length === 0 && row && isAttested(row.verdict) ? await this.#unhealed(nodeId) : [];
+    // Of a node that is marked, or not well, all that was asked for counts, however long ago.
+    const lasts = row?.verdict === Verdict.CONTRAINDICATED || this.#rows.standing().has(nodeId);
     this.#notWell.delete(nodeId);
     if (left.length > 0) this.#notWell.set(nodeId, left);
     return decideNode(
       {
-        ...{ policy: policy(), node: row, standing: this.#rows.standing(), history: [...this.#rows.all()] },
+        ...{ policy: policy(), node: row, standing: this.#rows.standing(), history: [...this.#rows.all()].filter((each) => lasts || !isSpent(each, nowMs())) },
         ...{ paused: this.#paused(), nowMs: nowMs(), members: this.#countMembers() },
         isMember: (id) => isMember(node(id)),
         cluster: cluster !== undefined && this.#streams.has(actuatorName.ofCluster(cluster)) ? cluster : undefined,
