@@ -188,3 +188,20 @@ describe("an action of which no report came in time", () => {
     await engine.stop();
   });
 });
+
+test("what three attempts came to nothing for is told for as long as it is so, with no page of the breaker's", async () => {
+  const vain = { ...OWN, state: ActionState.FAILED, reason: "engine", settledAtMs: T0 };
+  for (const id of [1, 2, 3]) await stored(action(id, { ...vain, createdAtMs: T0 }));
+  await drifted();
+  const engine = await open();
+  nowMs = T0 + HISTORY_MS / 2;
+  await engine.reconsider();
+  await engine.tick();
+  await engine.tick();
+  expect(engine.held()).toEqual({ "given-up": 1 });
+  expect(engine.claims).toMatchObject([{ code: "given-up", detail: "1 action is given up, and waits for people: hullmark action ls" }]);
+  expect(issued).toEqual([]);
+  engine.removed(NODE, CONTAINER);
+  expect([engine.held(), engine.claims]).toEqual([{}, []]);
+  await engine.stop();
+});

@@ -993,7 +993,8 @@ describe("the page of the breaker", () => {
           alarm = nextAlarm(alarm, facts(each), nowMs);
           const waits =
             each.enforcing &&
-            (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node", "same-image", "higher-risk"].includes(why)));
+            (each.looking ||
+              Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node", "same-image", "higher-risk", "given-up"].includes(why)));
           const tripped = each.enforcing && BREAKING.some((why) => each.held[why] !== undefined);
           if (alarm.open && !before) expect(tripped).toBe(true);
           if (tripped) expect(alarm.open).toBe(true);

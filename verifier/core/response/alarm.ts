@@ -32,7 +32,7 @@ export function nextAlarm(before: Alarm, { enforcing, held, looking, history }: 
   if (enforcing && (BREAKING.some((why) => (held[why] ?? 0) > 0) || refusedLately(history, nowMs))) return { open: true, quietSinceMs: undefined };
   // Containers of a node that is not attested are held whatever they are like; a node that stays away must not keep the alert open.
   // Nor does what is contained, and only waits to climb; nor what no other node bears out; nor what people alone can mend.
-  const { "node-not-attested": _any, isolated: _contained, "one-node": _one, "same-image": _same, "higher-risk": _risk, ...waiting } = held;
+  const { "node-not-attested": _any, isolated: _contained, "one-node": _one, "same-image": _same, "higher-risk": _risk, "given-up": _vain, ...waiting } = held;
   if (enforcing && (looking || Object.keys(waiting).length > 0)) return { open: before.open, quietSinceMs: undefined };
   // A clock that was set back begins anew.
   const quietSinceMs = Math.min(before.quietSinceMs ?? nowMs, nowMs);

@@ -28,6 +28,7 @@ export function responseClaims(standing: ResponseStanding): ClaimRow[] {
   const same = held["same-image"] ?? 0;
   const away = held["no-actuator"] ?? 0;
   const riskier = held["higher-risk"] ?? 0;
+  const vain = held["given-up"] ?? 0;
   const budget = [...rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === BUDGET).length;
   return [
     ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} until the breaker allows more actions: hullmark action ls`)]),
@@ -50,6 +51,9 @@ export function responseClaims(standing: ResponseStanding): ClaimRow[] {
             `${counted(riskier, "container")} ${riskier === 1 ? "is" : "are"} not rolled back: what is verified has a higher risk than what runs: hullmark action ls`,
           ),
         ]
+      : []),
+    ...(vain > 0
+      ? [claimRow("given-up", `${counted(vain, "action")} ${vain === 1 ? "is given up, and waits" : "are given up, and wait"} for people: hullmark action ls`)]
       : []),
     ...uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
     ...[...notWell].flatMap(([id, [first]]) => notWellClaim(standing, id, first)),

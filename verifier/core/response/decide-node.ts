@@ -160,7 +160,7 @@ function actuatorFor({ listening, isMember }: NodeSituation, nodeId: string, nam
   return found && { nodeId: found.id, name: found.name };
 }
 
-function pastOf(others: readonly ActionRow[], act: NodeAct, dryRun: boolean): Idle | undefined {
+function pastOf(others: readonly ActionRow[], act: NodeAct, dryRun: boolean): Idle | "given-up" | undefined {
   const same = others.filter((each) => each.nodeId === act.node.id);
   if (same.some(({ state }) => UNSETTLED.has(state))) return "under-way";
   const asked = same.filter((each) => isForSame(each, act) && act.marks.every((mark) => each.node?.marks.includes(mark)));

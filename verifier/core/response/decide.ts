@@ -66,6 +66,7 @@ export const HELD = [
   "cooling-down",
   "breaker",
   "recurring",
+  "given-up",
   "containment-failed",
   "isolated",
   "one-node",
@@ -89,7 +90,6 @@ export type Idle =
   | "under-way"
   | "contained"
   | "released"
-  | "given-up"
   | "told"
   | "too-many-drifts"
   | "not-measured";
@@ -315,7 +315,13 @@ function aimOf(rung: Rung, { target, haltable: toHalt }: Possible, wouldGoBack: 
 }
 
 /** What was done, tried or forbidden before on this very container. */
-function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: ActionKind, drift: DriftRow | undefined, dryRun: boolean): Idle | undefined {
+function pastOf(
+  history: readonly ActionRow[],
+  workload: WorkloadRow,
+  kind: ActionKind,
+  drift: DriftRow | undefined,
+  dryRun: boolean,
+): Idle | "given-up" | undefined {
   const id = drift?.id ?? "";
   const { nodeId, containerId } = workload;
   // All pods of a workload go back, or end, together.

@@ -57,7 +57,7 @@ const MAX_DIRTY = 100_000;
 /** Held back containers, actions that wait for people, and those that wait for nodes, that are looked at again in one tick: of each so many. */
 const MAX_LOOKS_A_TICK = 200;
 /** Held back until something else says so: time alone changes nothing. */
-const RESTING: ReadonlySet<Held> = new Set(["one-node", "same-image", "higher-risk"]);
+const RESTING: ReadonlySet<Held> = new Set(["one-node", "same-image", "higher-risk", "given-up"]);
 /** Containers that are decided on before anything else has its turn. */
 const MAX_LOOKS_A_TURN = 32;
 
@@ -634,7 +634,8 @@ export class ResponseEngine {
     // What is captured first was approved before that, perhaps by somebody who was revoked since.
     const approved = row.state === ActionState.AWAITING || this.#persons(row) >= row.approvalsNeeded;
     if (approved && decision.act && isSameAction(decision, row)) return decision;
-    if (approved && !decision.act && isHeld(decision.why)) return decision.why;
+    // For what is given up nobody's yes is asked.
+    if (approved && !decision.act && isHeld(decision.why) && decision.why !== "given-up") return decision.why;
     await this.#settle(row, ActionState.WITHDRAWN, !approved ? "approval-revoked" : decision.act ? "another-action" : decision.why);
     this.touched(row.nodeId, row.containerId);
     return "withdrawn";
