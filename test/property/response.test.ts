@@ -141,6 +141,18 @@ describe("one container", () => {
     expect(["breaker", "cooling-down", "protected"].map((reason) => why({ history: refused(reason) }))).toEqual(["act RECREATE", "act RECREATE", "given-up"]);
   });
 
+  test("one that was stopped and is started again is stopped again for what has come since; three times, then people are waited for", () => {
+    const policy = policyOf(rules(every("[stop]")));
+    const stops = (times: number, more: Partial<ActionRow> = {}) =>
+      Array.from({ length: times }, (_, i) => past(ActionState.DONE, { id: `A-${i}`, kind: ActionKind.STOP, settledAtMs: T0 - (9 - i) * 60_000, ...more }));
+    const [before, since] = [open({ committedAtMs: T0 - HOUR_MS }), open({ number: 2, id: "D-2", committedAtMs: T0 - 1000 })];
+    const stop = (times: number, drifts: readonly DriftRow[], more: Partial<ActionRow> = {}) => why({ policy, drifts, history: stops(times, more) });
+    expect(stop(1, [before])).toBe("contained");
+    expect([1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS].map((times) => stop(times, [before, since]))).toEqual(["act STOP", "act STOP", "recurring"]);
+    // Of a service with many containers each is stopped.
+    expect(stop(2 * MAX_ATTEMPTS, [since], { containerId: "c0" })).toBe("act STOP");
+  });
+
   test("only a contradiction of its own, on an attested node, is acted on: unknown never is", () => {
     const verdicts = fc.constantFrom(Verdict.UNSPECIFIED, Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
     fc.assert(

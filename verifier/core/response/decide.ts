@@ -191,7 +191,10 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   });
   if (!found) return idle(leftFor(situation, rule, drifts, workload, history));
   const kind = KIND_OF[found.rung];
-  const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
+  const stops = kind === ActionKind.STOP ? stopsOf(history, workload) : [];
+  const again = runsAgain(stops, contradicted ? drifts : []);
+  const before = again ? history.filter((each) => !stops.includes(each)) : history;
+  const past = pastOf(before, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
   if (found.rung === "evict" && budgetIsOver) return idle("given-up");
   if (found.target && "refused" in found.target) return refusedFor(found.target, situation.pod, { kind, drift: found.drift, rule, workload });
@@ -207,7 +210,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (rollout && pod && !isVouchedFor(situation, rule, kind, pod)) return idle("one-node");
   // What is captured first was within the limits when that began, and counts in them for an hour: so long it does not wait for them again, where there are fewer containers by now.
   const limited = own?.state === ActionState.CAPTURING && countsNow(own, situation.nowMs) ? undefined : all;
-  const held = heldBy(situation, pod !== undefined, limited, workload) ?? (found.recurring ? "recurring" : undefined);
+  const held = heldBy(situation, pod !== undefined, limited, workload) ?? (found.recurring || stops.length >= MAX_ATTEMPTS ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
 }
@@ -343,6 +346,17 @@ function pastOf(
       !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
   );
   return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
+}
+
+function stopsOf(history: readonly ActionRow[], { nodeId, containerId }: WorkloadRow): readonly ActionRow[] {
+  const done = history.filter(({ kind, state }) => kind === ActionKind.STOP && state === ActionState.DONE);
+  return done.filter((each) => each.nodeId === nodeId && each.containerId === containerId);
+}
+
+/** Whoever manages a container may start the very one that was stopped. What is told of it from then on says so. */
+function runsAgain(stops: readonly ActionRow[], drifts: readonly DriftRow[]): boolean {
+  const lastMs = Math.max(...stops.map(({ settledAtMs, createdAtMs }) => settledAtMs ?? createdAtMs));
+  return stops.length > 0 && drifts.some(({ committedAtMs }) => committedAtMs > lastMs);
 }
 
 /** A node may say at once that it captures nothing: what hinders it (others that it captures first) has as long to pass as it would have been waited for. */
