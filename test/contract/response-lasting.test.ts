@@ -205,3 +205,85 @@ test("what three attempts came to nothing for is told for as long as it is so, w
   expect([engine.held(), engine.claims]).toEqual([{}, []]);
   await engine.stop();
 });
+
+describe("an undo that waits for a second person", () => {
+  const asking = (more: object = {}) => under({ ladder: ladder(["isolate", "stop"]), approvalsFor: { release: 2 }, ...more });
+  const isolation = action(1, { ...OWN, kind: ActionKind.ISOLATE, state: ActionState.DONE, createdAtMs: T0, issuedAtMs: T0, settledAtMs: T0 });
+
+  /** One is asked for, of an isolated container. */
+  async function asked(more: object = {}): Promise<{ readonly engine: ResponseEngine; readonly id: string }> {
+    policy = asking(more);
+    await stored(isolation);
+    await drifted(T0 - 1000);
+    const engine = await open();
+    nowMs = T0 + 1000;
+    const { id, state } = await engine.undo(isolation.id, "ada", "a test of ours");
+    expect(state).toBe(ActionState.AWAITING);
+    await engine.tick();
+    expect(await read(id)).toMatchObject({ state: ActionState.AWAITING });
+    nowMs = T0 + 3_600_000;
+    return { engine, id };
+  }
+  const ended = async (engine: ResponseEngine, id: string, reason: string): Promise<void> => {
+    await engine.tick();
+    expect(await read(id)).toMatchObject({ state: ActionState.WITHDRAWN, reason });
+  };
+
+  test("stands in the way of nothing that has come since: it is withdrawn, and the next rung taken", async () => {
+    const { engine, id } = await asked();
+    await drifted(nowMs - 1000);
+    await ended(engine, id, "another-action");
+    await expect.poll(() => issued.map(({ kind }) => kind), { timeout: 30_000 }).toEqual([ActionKind.STOP]);
+    await engine.stop();
+  });
+
+  test("nor of what is still as wrong after policy's time", async () => {
+    const { engine, id } = await asked({ escalateAfter: "30m" });
+    await ended(engine, id, "another-action");
+    await expect.poll(() => issued.map(({ kind }) => kind), { timeout: 30_000 }).toEqual([ActionKind.STOP]);
+    await engine.stop();
+  });
+
+  test("is not ended by an isolation that is asked for anew, where nothing was heard of the one that it undoes; by what has come since it is", async () => {
+    policy = asking();
+    await stored({ ...isolation, state: ActionState.EXPIRED });
+    await drifted(T0 - 1000);
+    const engine = await open();
+    nowMs = T0 + 3_600_000;
+    const { id } = await engine.undo(isolation.id, "ada", "a test of ours");
+    await engine.tick();
+    expect(await read(id)).toMatchObject({ state: ActionState.AWAITING });
+    await drifted(nowMs + 1000);
+    nowMs += 2000;
+    await ended(engine, id, "another-action");
+    await engine.stop();
+  });
+
+  test("waits while nothing else is due, and ends with its container, and after a day", async () => {
+    const { engine, id } = await asked();
+    await engine.tick();
+    expect(await read(id)).toMatchObject({ state: ActionState.AWAITING });
+    nowMs = T0 + 2000 + HISTORY_MS;
+    await ended(engine, id, "unanswered");
+    const again = await engine.undo(isolation.id, "ada", "once more");
+    await sqlite.store.commit({ commits: [{ removedWorkloads: [{ nodeId: NODE, containerId: CONTAINER }] }], log: undefined });
+    await ended(engine, again.id, "gone");
+    expect(issued).toEqual([]);
+    await engine.stop();
+  });
+});
+
+test("a purge that waits for a second person ends with its node, and after a day", async () => {
+  const PURGE = { chainId: CHAIN, layerIndex: 0, imageDigests: [CONFIG], containerIds: [] };
+  const waits = { ...OWN, containerId: "", containerName: "", kind: ActionKind.PURGE, state: ActionState.AWAITING, approvalsNeeded: 2, createdAtMs: T0 };
+  const asked = { ...waits, issuedAtMs: undefined, intent: undefined };
+  await stored(action(1, { ...asked, purge: PURGE }));
+  await stored(action(2, { ...asked, nodeId: "b".repeat(16), purge: PURGE }));
+  const engine = await open();
+  await engine.tick();
+  expect([await read("A-1"), await read("A-2")]).toMatchObject([{ state: ActionState.AWAITING }, { state: ActionState.WITHDRAWN, reason: "gone" }]);
+  nowMs = T0 + 1 + HISTORY_MS;
+  await engine.tick();
+  expect(await read("A-1")).toMatchObject({ state: ActionState.WITHDRAWN, reason: "unanswered" });
+  await engine.stop();
+});

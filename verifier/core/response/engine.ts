@@ -212,8 +212,10 @@ export class ResponseEngine {
 
   async #lookAgain(atMs: number): Promise<void> {
     for (const row of this.#rows.all()) if (isOverdue(row, atMs)) await this.#settle(row, ActionState.EXPIRED, "not-reported");
-    const byPeople = ({ kind }: ActionRow) => kind === ActionKind.RELEASE || kind === ActionKind.PURGE;
-    for (const row of this.#awaitingTurns.next(this.#inState(ActionState.AWAITING).filter((each) => !byPeople(each)))) await this.#stillDue(row);
+    for (const row of this.#awaitingTurns.next(this.#inState(ActionState.AWAITING))) {
+      if (row.kind === ActionKind.RELEASE || row.kind === ActionKind.PURGE) await this.#stillAsked(row);
+      else await this.#stillDue(row);
+    }
     for (const row of this.#capturingTurns.next(this.#inState(ActionState.CAPTURING))) await this.#endCapturing(row);
     await this.#watchPurges();
   }
@@ -639,6 +641,29 @@ export class ResponseEngine {
     await this.#settle(row, ActionState.WITHDRAWN, !approved ? "approval-revoked" : decision.act ? "another-action" : decision.why);
     this.touched(row.nodeId, row.containerId);
     return "withdrawn";
+  }
+
+  /** Of what people ask for themselves. */
+  async #stillAsked(row: ActionRow): Promise<void> {
+    const why = await this.#whyNoMore(row);
+    if (why === undefined) return;
+    await this.#settle(row, ActionState.WITHDRAWN, why);
+    this.touched(row.nodeId, row.containerId);
+  }
+
+  async #whyNoMore(row: ActionRow): Promise<string | undefined> {
+    if (!this.#isMember(row.nodeId)) return "gone";
+    if (this.#services.nowMs() - row.createdAtMs > HISTORY_MS) return "unanswered";
+    if (row.kind !== ActionKind.RELEASE) return undefined;
+    // Nobody's second word keeps what has come since, or lasts for too long, from being acted on.
+    const decision = await this.#decideInEarnest(row);
+    if (decision.act) {
+      // Of an isolation that was not heard of, or failed, another is due in any case: that is what people speak against.
+      const contained = this.#rows.get(row.undoes ?? "")?.state === ActionState.DONE;
+      const since = "drift" in decision && (decision.drift?.committedAtMs ?? 0) > row.createdAtMs;
+      return contained || since ? "another-action" : undefined;
+    }
+    return decision.why === "gone" ? "gone" : undefined;
   }
 
   async #settle(row: ActionRow, state: ActionState, reason: string): Promise<void> {
