@@ -10,9 +10,9 @@ export function handledFields(actions: readonly Action[], field: (name: string, 
 }
 
 function handled(action: Action, number: number): HandledAction {
-  const { id, kind, state, reason, deniedBy, containerName, nodeName, approvalsNeeded, capture } = action;
+  const { id, kind, state, reason, detail, deniedBy, containerName, nodeName, approvalsNeeded, capture } = action;
   return {
-    ...{ id, number, kind, state, reason, deniedBy, containerName, nodeName, approvalsNeeded, capture },
+    ...{ id, number, kind, state, reason, detail, deniedBy, containerName, nodeName, approvalsNeeded, capture },
     captureMissed: action.captureMissed ? { code: action.captureMissed, problem: action.captureProblem } : undefined,
     approvals: action.approvals.map(({ by, at }) => ({ by, atMs: toMs(at) ?? 0 })),
     ...{ createdAtMs: toMs(action.createdAt) ?? 0, issuedAtMs: toMs(action.issuedAt), settledAtMs: toMs(action.settledAt) },

@@ -102,6 +102,16 @@ test.each([
   ],
   [ActionState.FAILED, { reason: "capture\n" }, "Failed to recreate cart on w-0: capture\\x0a · hullmark action show A-1"],
   [ActionState.REFUSED, { reason: "protected" }, "Failed to recreate cart on w-0: protected · hullmark action show A-1"],
+  [
+    ActionState.REFUSED,
+    {
+      kind: ActionKind.ROLLBACK,
+      reason: "owned-by-argocd",
+      detail: "Deployment cart is applied by Application cart: revert there (https://g.example, at 1a2b\x1b)",
+    },
+    "Failed to roll back cart on w-0: owned-by-argocd (Deployment cart is applied by Application cart: revert there (https://g.example, at 1a2b\\x1b)) · hullmark action show A-1",
+  ],
+  [ActionState.REFUSED, { reason: "owned-by-compose", detail: "" }, "Failed to recreate cart on w-0: owned-by-compose · hullmark action show A-1"],
   [ActionState.EXPIRED, {}, "Failed to recreate cart on w-0: nobody reported in time · hullmark action show A-1"],
   [ActionState.DENIED, { deniedBy: "ann" }, "Denied to recreate cart on w-0, by ann (A-1)"],
   [ActionState.DRY_RUN, {}, "Done   nothing: the policy observes, else it would recreate cart on w-0"],

@@ -25,7 +25,7 @@ const WORDS: Readonly<Record<ActionKind, readonly [todo: string, done: string]>>
 /** What is to be known of an action. */
 export type HandledAction = Pick<
   ActionRow,
-  | ("id" | "number" | "kind" | "state" | "reason" | "deniedBy" | "containerName" | "nodeName")
+  | ("id" | "number" | "kind" | "state" | "reason" | "detail" | "deniedBy" | "containerName" | "nodeName")
   | ("approvals" | "approvalsNeeded" | "createdAtMs" | "issuedAtMs" | "settledAtMs")
 > & {
   readonly capture?: { readonly complete: boolean } | undefined;
@@ -39,8 +39,13 @@ type Tell = (row: HandledAction, words: Words, where: string) => Told;
 
 const failed: Tell = (row, [todo], where) => [
   "Failed",
-  `to ${todo} ${where}: ${printable(row.reason, 64) || "no reason told"}${captured(row)} · hullmark action show ${row.id}`,
+  `to ${todo} ${where}: ${printable(row.reason, 64) || "no reason told"}${owned(row)}${captured(row)} · hullmark action show ${row.id}`,
 ];
+
+/** Whose it is, and of a repository the commit to revert: what people are to do in its place. */
+function owned({ reason, detail }: HandledAction): string {
+  return reason.startsWith("owned-by-") && detail !== "" ? ` (${printable(detail, 500)})` : "";
+}
 
 function captured({ capture, captureMissed }: HandledAction): string {
   // Of several containers that stand on one layer some may have been captured.
