@@ -124,6 +124,14 @@ async function purge(wanted: (action: ToldAction) => boolean, node = "node-0", l
   return await eventually(stdout, () => action(id), wanted, SETTLE_MS);
 }
 const action = (id: string): Promise<ToldAction> => faults.stack.json<ToldAction>("action", "show", id);
+/** Waits for how a purge that is measured ends. */
+const ended = ({ id }: ToldAction, as: "failed" | "done"): Promise<ToldAction> =>
+  eventually(
+    as === "failed" ? "it is altered again" : "it is measured equal",
+    () => action(id),
+    ({ state }) => state === as,
+    SETTLE_MS,
+  );
 const held = async (): Promise<unknown> => (await faults.stack.json<{ held: unknown }>("action", "ls")).held;
 const pages = (): string[] => alertsOf(pager, "breaker").map(({ status, summary }) => `${status}: ${summary}`);
 const isMeasuring = ({ state, reason }: ToldAction): boolean => state === "issued" && reason === "measuring";
@@ -196,13 +204,7 @@ test("poison on a layer that two images share: removing one image heals nothing,
   const anew = await till.docker("image", "inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", tagged("till"));
   await till.onHost("sh", "-c", `printf evil >> ${anew.trim()}/bin/busybox`);
   await till.docker("start", "till");
-  await eventually(
-    "it is altered again",
-    () => action(first.id),
-    ({ state }) => state === "failed",
-    SETTLE_MS,
-  );
-  expect(await action(first.id)).toMatchObject({
+  expect(await ended(first, "failed")).toMatchObject({
     reason: "containment-failed",
     detail: expect.stringMatching(/^containment failed: the layer is altered again \(D-/),
   });
@@ -218,12 +220,7 @@ test("poison on a layer that two images share: removing one image heals nothing,
   const second = await purge(isMeasuring);
   await started("till");
   await settled("till", "affirming");
-  await eventually(
-    "it is measured equal",
-    () => action(second.id),
-    ({ state }) => state === "done",
-    SETTLE_MS,
-  );
+  await ended(second, "done");
   await eventually("nothing is held", held, (now) => JSON.stringify(now) === "{}", SETTLE_MS);
   await eventually("the marks are lifted", marked, ({ length }) => length === 0, SETTLE_MS);
   expect(told().slice(2).sort()).toEqual(["lift cordon node-0", "lift label node-0"]);
@@ -266,13 +263,7 @@ test("an image's configuration is altered in the engine's store: its host is mar
   await cart.docker("create", "--name", "cart", tagged("cart"));
   await alter();
   await cart.docker("start", "cart");
-  await eventually(
-    "it is altered again",
-    () => action(first.id),
-    ({ state }) => state === "failed",
-    SETTLE_MS,
-  );
-  expect(await action(first.id)).toMatchObject({
+  expect(await ended(first, "failed")).toMatchObject({
     reason: "containment-failed",
     detail: expect.stringMatching(/^containment failed: the image's configuration is altered again \(D-/),
   });
@@ -282,12 +273,7 @@ test("an image's configuration is altered in the engine's store: its host is mar
   const second = await purge(isMeasuring, node, "1");
   await started("cart");
   await settled("cart", "affirming");
-  await eventually(
-    "it is measured equal",
-    () => action(second.id),
-    ({ state }) => state === "done",
-    SETTLE_MS,
-  );
+  await ended(second, "done");
   await eventually(
     "the marks are lifted",
     () => marked(node),
