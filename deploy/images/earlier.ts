@@ -1,5 +1,6 @@
 /** Chart and images of an earlier commit of this repository: what an upgrade comes from. */
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { hash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "./command.ts";
 
@@ -23,17 +24,18 @@ export const earlierRelease = (state: string) => ({
 
 /**
  * Builds it by its own scripts and lock file, in a folder of its own that goes when it is done: some minutes, once.
- * @param state folder that keeps it, and the Debian packages that other builds of images keep there too
+ * @param state folder that keeps it, and the Debian packages that other builds of images keep there too @param sources archive that it is built from; with other bytes it is built anew
  * @throws the error of the program that fails; the next call begins anew
  */
-export async function buildEarlier(state: string): Promise<void> {
+export async function buildEarlier(state: string, sources = SOURCES): Promise<void> {
   const folder = join(state, "earlier");
-  const complete = join(folder, `complete-${EARLIER_COMMIT}`);
+  // By what it is built from: the archive may be made anew of the same commit, with more of it.
+  const complete = join(folder, `complete-${hash("sha256", readFileSync(sources))}`);
   if (existsSync(complete)) return;
   rmSync(folder, { recursive: true, force: true });
   const source = join(folder, "source");
   mkdirSync(source, { recursive: true });
-  await run("tar", ["--extract", "--xz", `--file=${SOURCES}`], source);
+  await run("tar", ["--extract", "--xz", `--file=${sources}`], source);
   await commit(source);
   // Its own state folder, whatever that of this build is.
   await run("env", [`HULLMARK_STATE=${join(source, ".hullmark")}`, "bash", "deploy/setup.sh", "build"], source);
