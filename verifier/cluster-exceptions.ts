@@ -1,7 +1,7 @@
 /** Takes the cluster's DriftExceptions into the policy in force, and out again when they end, of which people are reminded. */
 import type { Logger } from "pino";
 import { type ApiServer, EXCEPTIONS, type FollowedObject, inForce, reportObjects } from "./adapters/kubernetes/index.ts";
-import { takingObjects } from "./cluster-objects.ts";
+import { type Tell, takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { AlertBook } from "./core/alerting/index.ts";
 import type { Committer } from "./core/fleet/committer.ts";
@@ -35,15 +35,15 @@ export function excepting(
     return async () => await ended;
   }
   const judge = (known: readonly FollowedObject[], policy: Policy) => judgeExceptions(known, policy.exceptionTerms, clock.nowMs());
-  const take = async (known: readonly FollowedObject[], signal: AbortSignal): Promise<void> => {
+  const refused = new Set<string>();
+  const onRefused = (err: unknown, count: number): void => logger.warn({ err, objects: count }, "teams are not told of their exceptions");
+  const take = async (known: readonly FollowedObject[], signal: AbortSignal): Promise<Tell> => {
     await policies.except((policy) => judge(known, policy).flatMap((judged) => (judged.inForce ? [judged.mutable] : [])));
-    if (signal.aborted) return;
     const verdicts = judge(known, policies.current);
     const judgedOf = known.flatMap((object, at) => (verdicts[at] ? [{ object, judged: verdicts[at] }] : []));
-    await remind(judgedOf.map(({ object, judged }) => ({ ...object, judged })));
+    if (!signal.aborted) await remind(judgedOf.map(({ object, judged }) => ({ ...object, judged })));
     const reports = judgedOf.map(({ object, judged }) => ({ object, now: inForce(judged.inForce ? undefined : judged, object.generation) }));
-    const onRefused = (err: Error, count: number): void => logger.warn({ err, objects: count }, "teams are not told of their exceptions");
-    await reportObjects(api, EXCEPTIONS, reports, { nowMs: clock.nowMs(), onRefused, signal });
+    return async (until) => await reportObjects(api, EXCEPTIONS, reports, { nowMs: clock.nowMs(), onRefused, signal: until, refused });
   };
   return takingObjects(api, EXCEPTIONS, take, { clock, logger });
 }

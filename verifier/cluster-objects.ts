@@ -6,14 +6,17 @@ import type { Clock } from "./ports/clock.ts";
 /** What time ends is noticed so late at most, and a policy that changed is held against them. */
 const LOOK_MS = 10_000;
 
+/** Tells those who wrote objects what came of them, until `signal` aborts; never called twice at a time. */
+export type Tell = (signal: AbortSignal) => Promise<void>;
+
 /**
- * @param take all that are there; never called twice at a time. `signal` aborts when nothing more is to be written
+ * @param take all that are there; never called twice at a time. What comes meanwhile does not wait for what it returns
  * @returns ends it
  */
 export function takingObjects(
   api: ApiServer,
   kind: ObjectKind,
-  take: (known: readonly FollowedObject[], signal: AbortSignal) => Promise<void>,
+  take: (known: readonly FollowedObject[], signal: AbortSignal) => Promise<Tell>,
   { clock, logger }: { clock: Clock; logger: Logger },
 ): () => Promise<void> {
   const stop = new AbortController();
@@ -21,8 +24,21 @@ export function takingObjects(
   let known: readonly FollowedObject[] | undefined;
   const onProblem = (error: unknown): void => logger.warn({ err: error, kind: kind.plural }, "objects of the cluster cannot be followed: trying again");
   let turn: Promise<void> = Promise.resolve();
+  /** The newest, not begun yet. */
+  let toTell: Tell | undefined;
+  let telling: Promise<void> | undefined;
+  const tellAll = async (): Promise<void> => {
+    while (toTell && !stop.signal.aborted) {
+      const tell = toTell;
+      toTell = undefined;
+      await tell(stop.signal).catch(onProblem);
+    }
+    telling = undefined;
+  };
   const takeAll = async (): Promise<void> => {
-    if (known) await take(known, stop.signal);
+    if (!known) return;
+    toTell = await take(known, stop.signal);
+    telling ??= tellAll();
   };
   /** One after the other: a look by the clock and a change may meet. */
   const inTurn = (): Promise<void> => {
@@ -51,5 +67,6 @@ export function takingObjects(
     stop.abort();
     cancel();
     await Promise.allSettled([following, turn]);
+    await telling;
   };
 }

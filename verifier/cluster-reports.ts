@@ -1,7 +1,7 @@
 /** Keeps the cluster's reports (openreports.io) like the verdicts: written where they say something new, a few at a time, and removed with the last workload of a namespace. */
 import { hash } from "node:crypto";
 import type { Logger } from "pino";
-import { type ApiServer, deleteReport, reportedNamespaces, reportOwner, writeReport } from "./adapters/kubernetes/index.ts";
+import { type ApiServer, deleteReport, fewAtATime, reportedNamespaces, reportOwner, writeReport } from "./adapters/kubernetes/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { EventBus } from "./core/fleet/events.ts";
 import { type Report, reportsOf } from "./core/fleet/reports.ts";
@@ -13,6 +13,8 @@ import type { Store } from "./ports/store.ts";
 /** A round comes no more often, and writes no more: 40 writes a minute, whatever happens. */
 const ROUND_MS = 30_000;
 const MAX_WRITES = 20;
+/** Of these so many at least are for namespaces that refused theirs, whatever else is to be written. */
+const MIN_RETRIES = 2;
 
 export interface ReportServices {
   readonly events: EventBus;
@@ -33,27 +35,33 @@ export function reporting(api: ApiServer, { kubernetes }: VerifierConfig, servic
   const stop = new AbortController();
   /** Namespace (empty: the nodes) → digest of what stands there; empty: something of an earlier start. */
   let standing: Map<string, string> | undefined;
-  /** Namespaces whose report is not as it should be, in the order in which they are written. */
-  const waiting = new Set<string>();
+  /** Namespaces whose report is not as it should be. */
+  const waiting = { all: new Set<string>(), refusing: new Set<string>() };
 
   const round = async (): Promise<void> => {
     if (!news.take()) return;
     try {
       const reports = reportsOf(await allWorkloads(store, { verdicts: [], nodeId: "" }), services.nodes());
-      standing ??= new Map([...(await reportedNamespaces(api, targets))].map((namespace) => [namespace, ""]));
-      const changes = changesOf(reports, standing, services.policy());
+      const known = standing ?? new Map([...(await reportedNamespaces(api, targets))].map((namespace) => [namespace, ""]));
+      standing = known;
+      const changes = changesOf(reports, known, services.policy());
       const turn = queued(waiting, changes);
       if (changes.size > turn.length) news.again();
       const owner = turn.length > 0 ? await reportOwner(api, targets) : "";
-      for (const { namespace, report, digest } of turn) {
-        if (stop.signal.aborted) return;
-        // What is refused, or has changed again, comes after all others: nobody's namespace keeps another's report from being written.
-        waiting.delete(namespace);
+      const write = async ({ namespace, report, digest }: Change): Promise<void> => {
+        // What has changed again comes after all others, and what is refused after those.
+        waiting.all.delete(namespace);
+        waiting.refusing.add(namespace);
         if (report) await writeReport(api, targets, owner, report, services.policy());
         else await deleteReport(api, targets, namespace === "" ? undefined : namespace);
-        if (report) standing.set(namespace, digest);
-        else standing.delete(namespace);
-      }
+        waiting.refusing.delete(namespace);
+        if (report) known.set(namespace, digest);
+        else known.delete(namespace);
+      };
+      const failed = await fewAtATime(turn, write, stop.signal);
+      if (failed.length === 0) return;
+      news.again();
+      logger.warn({ err: failed[0]?.error, objects: failed.length }, "reports cannot be written: trying again");
     } catch (error) {
       news.again();
       logger.warn({ err: error }, "reports cannot be written: trying again");
@@ -62,8 +70,11 @@ export function reporting(api: ApiServer, { kubernetes }: VerifierConfig, servic
   let running: Promise<void> = Promise.resolve();
   let cancel = clock.after(ROUND_MS, run);
   function run(): void {
+    const startMs = clock.nowMs();
     running = round().finally(() => {
-      if (!stop.signal.aborted) cancel = clock.after(ROUND_MS, run);
+      // What hangs makes no round later; nor does a clock that was set.
+      const lastedMs = Math.min(Math.max(0, clock.nowMs() - startMs), ROUND_MS);
+      if (!stop.signal.aborted) cancel = clock.after(ROUND_MS - lastedMs, run);
     });
   }
   return async () => {
@@ -81,11 +92,20 @@ interface Change {
   readonly digest: string;
 }
 
-/** Brings the queue up to date. @returns those whose turn it is */
-function queued(waiting: Set<string>, changes: ReadonlyMap<string, Change>): readonly Change[] {
-  for (const namespace of waiting) if (!changes.has(namespace)) waiting.delete(namespace);
-  for (const namespace of changes.keys()) waiting.add(namespace);
-  return [...waiting].slice(0, MAX_WRITES).flatMap((namespace) => changes.get(namespace) ?? []);
+interface Waiting {
+  /** In the order in which they are written. */
+  readonly all: Set<string>;
+  /** Those that did not take it when it was written last. */
+  readonly refusing: Set<string>;
+}
+
+/** Brings the queue up to date. @returns those whose turn it is, those that refused last after all others */
+function queued({ all, refusing }: Waiting, changes: ReadonlyMap<string, Change>): readonly Change[] {
+  for (const namespaces of [all, refusing]) for (const namespace of namespaces) if (!changes.has(namespace)) namespaces.delete(namespace);
+  for (const namespace of changes.keys()) all.add(namespace);
+  const fresh = [...all].filter((namespace) => !refusing.has(namespace));
+  const again = [...all].filter((namespace) => refusing.has(namespace)).slice(0, Math.max(MIN_RETRIES, MAX_WRITES - fresh.length));
+  return [...fresh.slice(0, MAX_WRITES - again.length), ...again].flatMap((namespace) => changes.get(namespace) ?? []);
 }
 
 /** @returns by namespace */

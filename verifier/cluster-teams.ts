@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import * as z from "zod";
 import { type ApiServer, type FollowedObject, inForce, reportObjects, teamPolicies } from "./adapters/kubernetes/index.ts";
-import { takingObjects } from "./cluster-objects.ts";
+import { type Tell, takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { judgeTeam, type TeamObject } from "./core/policy/index.ts";
@@ -29,7 +29,9 @@ export function tightening(
   const kind = teamPolicies(own.name);
   /** The last good one of each namespace, as long as its object is there: a mistake loosens nothing. */
   let good: readonly TeamObject[] = read(config);
-  const take = async (all: readonly FollowedObject[], signal: AbortSignal): Promise<void> => {
+  const refused = new Set<string>();
+  const onRefused = (err: unknown, count: number): void => logger.warn({ err, objects: count }, "teams are not told of their policies");
+  const take = async (all: readonly FollowedObject[]): Promise<Tell> => {
     // The release's own is the cluster's policy.
     const known = all.filter(({ namespace }) => namespace !== own.namespace);
     const judged = known.map((object) => ({ object, verdict: judgeTeam(object, policies.current) }));
@@ -46,11 +48,7 @@ export function tightening(
       object,
       now: verdict.inForce ? inForce(undefined, object.generation, { reason: "InPart", lines: verdict.idle }) : inForce(verdict, object.generation),
     }));
-    await reportObjects(api, kind, reports, {
-      nowMs: clock.nowMs(),
-      onRefused: (err, count) => logger.warn({ err, objects: count }, "teams are not told of their policies"),
-      signal,
-    });
+    return async (signal) => await reportObjects(api, kind, reports, { nowMs: clock.nowMs(), onRefused, signal, refused });
   };
   return takingObjects(api, kind, take, { clock, logger });
 }

@@ -31,6 +31,8 @@ let events: ((event: unknown) => void)[];
 let lists: Answer[];
 let asked: string[];
 let end: (() => Promise<void>) | undefined;
+/** How a change of the status at this path ends: 200 as a rule. */
+let answer: (path: string) => number | Promise<number>;
 
 const clock = {
   nowMs: () => nowMs,
@@ -60,7 +62,7 @@ const api = {
   },
   patch: async (path: string, body: { status: { conditions: Patch["condition"][] } }) => {
     patched.push({ path, condition: body.status.conditions[0] as Patch["condition"] });
-    return { status: 200, body: {} };
+    return { status: await answer(path), body: {} };
   },
   async *watch(_: string, signal: AbortSignal) {
     for (;;) {
@@ -73,8 +75,8 @@ const api = {
   },
 } as unknown as ApiServer;
 
-const exception = (name: string, spec: object = {}, generation = 1) => ({
-  metadata: { name, namespace: "shop", uid: `uid-${name}`, generation, creationTimestamp: "2026-11-26T00:00:00Z" },
+const exception = (name: string, spec: object = {}, generation = 1, namespace = "shop") => ({
+  metadata: { name, namespace, uid: `uid-${name}`, generation, creationTimestamp: "2026-11-26T00:00:00Z" },
   spec: { workload: "cart", paths: ["/etc/app.conf"], expires: "2026-12-01T00:00:00Z", reason: "INC-1", ...spec },
 });
 const of = (namespace: string, name: string, made = "2026-11-26T00:00:00Z", spec: object = {}) => {
@@ -100,6 +102,7 @@ const committer = {
 beforeEach(() => {
   nowMs = Date.parse("2026-11-26T00:00:00Z");
   [timers, patched, logged, events, lists, asked, end] = [new Map(), [], [], [], [], [], undefined];
+  answer = () => 200;
   const source: PolicySource = { load: () => parsePolicy(POLICY, "p"), watch: () => ({ [Symbol.asyncDispose]: async () => {} }) };
   policies = new PolicyHolder(source);
   [book, told] = [new AlertBook(), []];
@@ -244,4 +247,19 @@ test("where exceptions are switched off, what people were reminded of is over", 
   await end?.();
   await start(parseConfig("stateDirectory: /nowhere\nkubernetes: { apiServer: 'https://localhost' }", "test"));
   expect(told.map(({ status }) => status)).toEqual(["firing", "resolved"]);
+});
+
+test("a namespace whose webhook gives no answer, or fails, keeps nobody's exceptions from counting and from being told so", async () => {
+  const hanging = Promise.withResolvers<number>();
+  answer = (path) => (path.includes("/mallory/") ? hanging.promise : path.includes("/quota/") ? 500 : 200);
+  const told = () => patched.map(({ path }) => path.split("/")[5]);
+  await follow(listed(exception("m", {}, 1, "mallory"), exception("q", {}, 1, "quota"), exception("good")));
+  expect(told()).toEqual(["mallory", "quota", "shop"]);
+  events.shift()?.({ type: "ADDED", object: exception("next", {}, 1, "late") });
+  await settle();
+  expect(inForce()).toContain("exception late/next");
+  hanging.reject(new Error("no answer"));
+  await settle();
+  // Both are tried again after all others.
+  expect(told().slice(3)).toEqual(["late", "mallory", "quota"]);
 });

@@ -1,4 +1,5 @@
 export { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
+export { fewAtATime } from "./few-at-a-time.ts";
 export { inForce } from "./follow.ts";
 export { EXCEPTIONS, type FollowedObject, followObjects, type ObjectKind, reportObjects, teamPolicies } from "./objects.ts";
 export { ReviewedPeople } from "./people.ts";

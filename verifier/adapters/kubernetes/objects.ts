@@ -2,6 +2,7 @@
 
 import { AnswerTooLarge, type ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
+import { fewAtATime } from "./few-at-a-time.ts";
 import { follow, type InForce, type SaidCondition, SaidStatus, type Surroundings, toSay, writeCondition } from "./follow.ts";
 
 const GROUP = "/apis/hullmark.dev/v1";
@@ -160,33 +161,41 @@ interface Report {
   readonly now: InForce;
 }
 
-/**
- * Writes each status that says something else.
- * @param onRefused told, once, where the API server does not take some (what an older kind let through, a webhook): that keeps none of the others from theirs
- * @throws Error with the API server's status where that is its own trouble; the system's error
- */
+export interface Telling {
+  readonly nowMs: number;
+  /** Told, once, where some could not be written: the API server is in trouble, or does not take them (what an older kind let through, a webhook). */
+  readonly onRefused: (first: unknown, count: number) => void;
+  readonly signal: AbortSignal;
+  /** Uids of those of the time before, which are brought up to date: they come after all others. */
+  readonly refused: Set<string>;
+}
+
+/** Writes each status that says something else. One that cannot be written, or that hangs, keeps none of the others from theirs. */
 export async function reportObjects(
   api: Pick<Api, "patch">,
   { plural }: ObjectKind,
-  reports: Iterable<Report>,
-  { nowMs, onRefused, signal }: { readonly nowMs: number; readonly onRefused: (first: Error, count: number) => void; readonly signal: AbortSignal },
+  reports: readonly Report[],
+  { nowMs, onRefused, signal, refused }: Telling,
 ): Promise<void> {
-  const refused: Error[] = [];
-  for (const { object, now } of reports) {
-    if (signal.aborted) return;
-    const { namespace, name } = object;
+  const wanted = reports.flatMap(({ object, now }) => {
     const saying = toSay(now, object.said, nowMs);
-    if (!saying) continue;
+    return saying ? [{ object, saying }] : [];
+  });
+  const uids = new Set(wanted.map(({ object }) => object.uid));
+  for (const uid of refused) if (!uids.has(uid)) refused.delete(uid);
+  wanted.sort((a, b) => Number(refused.has(a.object.uid)) - Number(refused.has(b.object.uid)));
+  const write = async ({ object, saying }: (typeof wanted)[number]): Promise<void> => {
+    const { uid, namespace, name } = object;
+    refused.add(uid);
     const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}/status`;
     const { status } = await writeCondition(api, path, saying);
     // Until the watch tells of it, which is one by one, every other change would have all of them written again.
     if (status === 200) object.said = saying;
     // Deleted meanwhile: there is nobody to tell.
-    if (status === 200 || status === 404) continue;
-    const error = new Error(`the API server answers ${status} to a change of the status of ${namespace}/${name} of ${plural}`);
-    if (status < 400 || status >= 500 || status === 429) throw error;
-    refused.push(error);
-  }
-  const [first] = refused;
-  if (first) onRefused(first, refused.length);
+    else if (status !== 404) throw new Error(`the API server answers ${status} to a change of the status of ${namespace}/${name} of ${plural}`);
+    refused.delete(uid);
+  };
+  const failed = await fewAtATime(wanted, write, signal);
+  const [first] = failed;
+  if (first) onRefused(first.error, failed.length);
 }

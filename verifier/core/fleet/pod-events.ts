@@ -74,6 +74,8 @@ export class PodEvents {
   readonly #podOf = new Map<string, string>();
   /** By id; each is written once. */
   readonly #refusals = new Map<string, PodEvent>();
+  /** Namespaces that did not take the last one written to them, the one that was asked longest ago first. */
+  readonly #refusing = new Set<string>();
   #allowance = BURST;
   #refilledMs: number | undefined;
   /** Drifts that no Event tells of, since too many pods had some. */
@@ -148,28 +150,61 @@ export class PodEvents {
     this.#refusals.set(id, { id, pod: { namespace, name, uid, container }, reason: "RollbackRefused", note, ...times });
   }
 
-  /** What is to be written now, at most what the rate allows. What is not answered by {@link told} comes again. */
+  /**
+   * What is to be written now, at most what the rate allows. What is not answered by {@link told} comes again. What is for namespaces that refused theirs is not among it:
+   * nobody's namespace takes the turns of others.
+   */
   due(nowMs: number): readonly PodEvent[] {
-    this.#refill(nowMs);
-    const due: PodEvent[] = [...this.#refusals.values()].slice(0, Math.floor(this.#allowance));
+    return this.#unwritten(nowMs)
+      .filter(({ pod }) => !this.#refusing.has(pod.namespace))
+      .slice(0, this.#allowed(nowMs));
+  }
+
+  /** One for each namespace that refused the last one, likewise: where it is taken, what else there is for it is due. */
+  retries(nowMs: number): readonly PodEvent[] {
+    if (this.#refusing.size === 0) return [];
+    const unwritten = new Map(this.#unwritten(nowMs).map((event) => [event.pod.namespace, event]));
+    for (const namespace of this.#refusing) if (!unwritten.has(namespace)) this.#refusing.delete(namespace);
+    return [...this.#refusing].flatMap((namespace) => unwritten.get(namespace) ?? []).slice(0, this.#allowed(nowMs));
+  }
+
+  #unwritten(nowMs: number): readonly PodEvent[] {
+    const unwritten = [...this.#refusals.values()];
     for (const [key, pod] of this.#pods) {
       const { series, name, open } = pod;
       if (series && series.told < series.count) {
-        if (due.length < Math.floor(this.#allowance) && (series.told === 0 || nowMs - series.toldMs >= UPDATE_MS)) due.push(eventOf(series, name));
+        if (series.told === 0 || nowMs - series.toldMs >= UPDATE_MS) unwritten.push(eventOf(series, name));
       } else if (open.size === 0 && nowMs - (series?.lastMs ?? 0) >= SERIES_MS) this.#pods.delete(key);
     }
-    return due;
+    return unwritten;
   }
 
   /** It was written, or refused for good. */
-  told({ id, count }: PodEvent, nowMs: number): void {
-    this.#allowance = Math.max(0, this.#allowance - 1);
+  told({ id, count, pod }: PodEvent, nowMs: number): void {
+    this.#spend();
+    this.#refusing.delete(pod.namespace);
     if (this.#refusals.delete(id)) return;
     for (const { series } of this.#pods.values()) {
       if (series?.id !== id) continue;
       series.told = Math.max(series.told, count);
       series.toldMs = nowMs;
     }
+  }
+
+  /** It could not be written, and is to be tried again. */
+  refused({ pod }: PodEvent): void {
+    this.#spend();
+    this.#refusing.delete(pod.namespace);
+    this.#refusing.add(pod.namespace);
+  }
+
+  #spend(): void {
+    this.#allowance = Math.max(0, this.#allowance - 1);
+  }
+
+  #allowed(nowMs: number): number {
+    this.#refill(nowMs);
+    return Math.floor(this.#allowance);
   }
 
   #refill(nowMs: number): void {
