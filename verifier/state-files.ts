@@ -1,6 +1,6 @@
 /** What the verifier makes for itself at its first start: log key, an admin's certificate (in a cluster also a responder's and a viewer's) and a configuration for the command. Owner-only. */
 import { createPrivateKey, generateKeyPairSync, hash, type KeyObject, X509Certificate } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { LogKeys } from "./adapters/log-signer/index.ts";
@@ -42,8 +42,28 @@ export function acceptedHistory({ stateDirectory }: VerifierConfig): { read(): n
 }
 
 function replaceFile(path: string, content: string | Buffer): void {
-  writeFileSync(`${path}.new`, content, { mode: 0o600, flush: true });
-  renameSync(`${path}.new`, path);
+  using file = new Replacements();
+  file.add(path, content);
+  file.take();
+}
+
+/** Files that replace those before together, once all of them are on disk; at its end those that did not are removed, for there are keys among them. */
+class Replacements implements Disposable {
+  #paths: string[] = [];
+
+  add(path: string, content: string | Buffer): void {
+    writeFileSync(`${path}.new`, content, { mode: 0o600, flush: true });
+    this.#paths.push(path);
+  }
+
+  take(): void {
+    for (const path of this.#paths) renameSync(`${path}.new`, path);
+    this.#paths = [];
+  }
+
+  [Symbol.dispose](): void {
+    for (const path of this.#paths) rmSync(`${path}.new`, { force: true });
+  }
 }
 
 /** What intents are signed with: a key of its own, so that whoever may sign one thing may not sign the other. @throws SignerError */
@@ -77,7 +97,8 @@ export type PublishedRole = PeopleRole | "actuator";
 
 /**
  * Writes STATE/admin: certificate and key of an operator with the role admin, and the command's configuration (each time, ports may change); and the like for other roles,
- * without configuration. Certificates are made anew in the last two months of their year, and when the CA is another one or the name was revoked.
+ * without configuration. Certificates are made anew in the last two months of their year, and when the CA is another one or the name was revoked. Where one file cannot be
+ * written, all are as they were.
  * @returns whether any was
  */
 export async function writeAdminFiles(
@@ -88,11 +109,12 @@ export async function writeAdminFiles(
   nowMs: number,
 ): Promise<boolean> {
   let anew = false;
+  using files = new Replacements();
   for (const role of peopleRoles(config)) {
-    const write = writerIn(join(config.stateDirectory, role));
+    const write = writerIn(files, join(config.stateDirectory, role));
     write("ca.crt", authority.trustedPem);
     write("log.pub", logVerifierKeys);
-    const made = await writeCredential(join(config.stateDirectory, role), authority, nowMs, {
+    const made = await writeCredential(files, join(config.stateDirectory, role), authority, nowMs, {
       counts: ({ raw }) => people.counts(role, { certificateSha256: hash("sha256", raw) }),
       issue: (publicKey) => people.issueOwn({ name: role, role, publicKey, lifetimeMs: ADMIN_CERTIFICATE_MS }),
     });
@@ -100,7 +122,8 @@ export async function writeAdminFiles(
   }
   const name = config.advertisedNames[0] ?? "localhost";
   const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `${hostOf(config.listen.http, name)}:${httpPort}`);
-  writerIn(join(config.stateDirectory, "admin"))("config.yaml", text);
+  writerIn(files, join(config.stateDirectory, "admin"))("config.yaml", text);
+  files.take();
   return anew;
 }
 
@@ -116,7 +139,7 @@ function peopleRoles({ kubernetes }: VerifierConfig): readonly PeopleRole[] {
 
 /**
  * Writes STATE/actuator where the cluster's actuator is to have its credentials from the cluster: the same files as `hullmark node actuator` writes, made anew as those of people,
- * and where the cluster's name is another one.
+ * and where the cluster's name is another one; likewise all or none.
  * @returns whether its certificate was @throws SignerError
  */
 export async function writeActuatorFiles(
@@ -128,32 +151,37 @@ export async function writeActuatorFiles(
   const { kubernetes, stateDirectory, region } = config;
   if (kubernetes?.publish?.actuatorSecret === undefined) return false;
   const directory = join(stateDirectory, "actuator");
-  const write = writerIn(directory);
+  using files = new Replacements();
+  const write = writerIn(files, directory);
   write("ca.crt", authority.trustedPem);
   write("intent.pub", intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "pem" })).join(""));
-  return await writeCredential(directory, authority, nowMs, {
+  const anew = await writeCredential(files, directory, authority, nowMs, {
     counts: ({ subjectAltName }) => subjectAltName === `URI:${clusterActuatorUri(region, kubernetes.cluster)}`,
     issue: (spki) => authority.issueClusterActuator(kubernetes.cluster, spki, ADMIN_CERTIFICATE_MS),
   });
+  files.take();
+  return anew;
 }
 
-function writerIn(directory: string): (name: string, content: string | Buffer) => void {
+function writerIn(files: Replacements, directory: string): (name: string, content: string | Buffer) => void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  return (name, content) => replaceFile(join(directory, name), content);
+  return (name, content) => files.add(join(directory, name), content);
 }
 
 /** @returns whether it was made anew */
 async function writeCredential(
+  files: Replacements,
   directory: string,
   { rootPem }: CertificateAuthority,
   nowMs: number,
   { counts, issue }: { readonly counts: (certificate: X509Certificate) => boolean; readonly issue: (spki: Uint8Array) => Promise<IssuedCertificate> },
 ): Promise<boolean> {
   if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, counts)) return false;
-  const write = writerIn(directory);
+  const write = writerIn(files, directory);
   const { privateKey, publicKey } = newKey();
-  const { chain } = await issue(spkiOf(publicKey));
+  // Before it is certified: where nothing can be written, each new attempt would leave one more certificate that counts.
   write("client.key", pkcs8Pem(privateKey));
+  const { chain } = await issue(spkiOf(publicKey));
   write("client.crt", chain.map(certificatePem).join(""));
   return true;
 }

@@ -81,6 +81,7 @@ import { dashboardDoorway, dashboardServer, type RunningDashboard } from "./dash
 import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
+import { OwnFiles } from "./own-files.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
 import { bearersOf, identitiesOf, signInOf, signInRefusals, sourcesOf, tokenRefusals } from "./people.ts";
 import { policySource } from "./policy-source.ts";
@@ -316,17 +317,20 @@ async function start(
         await filesChanged().catch((error: unknown) => logger.error({ err: error }, "a certificate that was revoked could not be made anew"));
     },
   });
-  let written: Promise<unknown> = Promise.resolve();
-  /** One after the other: of two at a time one's key could lie beside the other's certificate. @returns whether a certificate was made anew */
-  const writeFiles = async (): Promise<boolean> => {
-    const write = async (): Promise<boolean> => {
+  let stopPublishing = (): void => {};
+  /** What the command and agents pin. */
+  const ownFiles = new OwnFiles({
+    nowMs,
+    write: async () => {
       const ofPeople = await writeAdminFiles(config, authority, people, addresses(), nowMs());
       return (await writeActuatorFiles(config, authority, intents, nowMs())) || ofPeople;
-    };
-    const mine = written.then(write, write);
-    written = mine;
-    return await mine;
-  };
+    },
+    publish: () => {
+      stopPublishing();
+      if (api) stopPublishing = publishing(api, config, (role) => publishedFiles(config, addresses(), role), clock, logger);
+    },
+  });
+  const filesChanged = () => ownFiles.changed();
   const ownKeys = [
     caKey(authority, certifyAnew),
     noteKey("log", signers, filesChanged),
@@ -522,7 +526,7 @@ async function start(
     keys: keys.rows(),
   }));
   await response.reconsider();
-  await writeFiles();
+  await ownFiles.write();
   started = true;
   const onSilent = (heartbeat: string, error: unknown): void => logger.warn({ heartbeat, err: error }, "a heartbeat was not taken, or withheld: not ready");
   stack.defer(startHeartbeats(heartbeats, { clock, onSilent, ready: () => readiness().ready }));
@@ -541,12 +545,7 @@ async function start(
   stack.defer(excepting(api, config, { policies, committer, book, clock, logger }));
   if (api) stack.defer(tightening(api, config, { policies, clock, logger }));
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
-  let stopPublishing = (): void => {};
-  const publishAnew = (): void => {
-    stopPublishing();
-    if (api) stopPublishing = publishing(api, config, (role) => publishedFiles(config, addresses(), role), clock, logger);
-  };
-  publishAnew();
+  ownFiles.publish();
   stack.defer(() => stopPublishing());
   running.resolve();
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, () => authority.trustedPem, clock, logger));
@@ -569,7 +568,7 @@ async function start(
     if (isCertificateDue(certificate.notAfterMs, authority.rootPem, nowMs())) {
       await certifyAnew();
       logger.info("the certificate of the listeners was made anew");
-    } else if (await writeFiles()) publishAnew();
+    } else await ownFiles.look();
   }
 
   /** What shows certificates, or pins the CA's. Agents learn the roots with their next certificate; everybody else by what is written here. */
@@ -580,12 +579,6 @@ async function start(
     admission?.changeCertificate(certificate);
     dashboard?.changeCertificate(certificate);
     await filesChanged();
-  }
-
-  /** What the command and agents pin is written and published. */
-  async function filesChanged(): Promise<void> {
-    await writeFiles();
-    publishAnew();
   }
 
   function addresses(): AdminFiles {

@@ -1,6 +1,6 @@
 /** The first admin's credential: kept from start to start, and made anew before it ends or when the CA is another one. */
 import { createPrivateKey, generateKeyPairSync, hash, X509Certificate } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { IntentKeys, readCredentials } from "@hullmark/actuator/adapters/grpc/verifier-link";
@@ -26,9 +26,20 @@ const open = (nowMs: number) => X509Ca.open({ stateDir: join(home, "ca"), region
 const certificate = () => readFileSync(join(home, "admin/client.crt"), "utf8");
 const fingerprint = (pem: string) => hash("sha256", new X509Certificate(pem).raw);
 
-async function start(nowMs: number, counts: (name: string, shown: Credential) => boolean = () => true, of = config()): Promise<void> {
+async function start(
+  nowMs: number,
+  counts: (name: string, shown: Credential) => boolean = () => true,
+  of = config(),
+  issued: (name: string) => void = () => {},
+): Promise<void> {
   const ca = await open(nowMs);
-  const people: Pick<People, "counts" | "issueOwn"> = { counts, issueOwn: async (w) => await ca.issueOperator(w.role, w.name, w.publicKey, w.lifetimeMs) };
+  const people: Pick<People, "counts" | "issueOwn"> = {
+    counts,
+    issueOwn: async (w) => {
+      issued(w.name);
+      return await ca.issueOperator(w.role, w.name, w.publicKey, w.lifetimeMs);
+    },
+  };
   await writeAdminFiles(of, ca, people, ADDRESSES, nowMs);
 }
 
@@ -106,6 +117,31 @@ test("in a cluster there is one for a responder and a viewer too, each with its 
     roles.map((role) => ({ kind: "operator", role, name: role })),
   );
   expect(new Set(files.map((each) => each["client.key"])).size).toBe(3);
+});
+
+test("where one of the files cannot be written none is replaced, and nothing is certified whose key cannot be kept; once it can, all are", async () => {
+  const publish = "publish: { namespace: hullmark, caConfigMap: ca, adminSecret: a, responderSecret: r, viewerSecret: v }";
+  const cluster = parseConfig(`stateDirectory: ${home}\nregion: eu-1\nkubernetes: { ${publish} }`, "test");
+  const nowMs = Date.now();
+  const all = () => publishedRoles(cluster).map((role) => publishedFiles(cluster, ADDRESSES, role));
+  await start(nowMs, undefined, cluster);
+  const before = all();
+  const lateMs = nowMs + 340 * DAY_MS;
+  for (const file of ["viewer/client.key", "viewer/client.crt", "admin/config.yaml"]) {
+    const inTheWay = join(home, `${file}.new`);
+    mkdirSync(inTheWay);
+    await expect(start(lateMs, undefined, cluster)).rejects.toThrow(file);
+    expect(all()).toEqual(before);
+    rmdirSync(inTheWay);
+  }
+  const issued: string[] = [];
+  mkdirSync(join(home, "responder/client.key.new"));
+  await expect(start(lateMs, undefined, cluster, (name) => issued.push(name))).rejects.toThrow();
+  expect(issued).toEqual(["admin"]);
+  rmdirSync(join(home, "responder/client.key.new"));
+  await start(lateMs, undefined, cluster);
+  const after = all();
+  for (const name of ["client.key", "client.crt"]) expect(after.filter((files, i) => files[name] === before[i]?.[name])).toEqual([]);
 });
 
 test("the cluster's actuator has a certificate for its cluster, and the keys of intents", async () => {

@@ -1,7 +1,7 @@
 /** Certificates that the verifier made for itself are renewed while it runs, long before they end: nobody has to start it anew for that. */
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -100,4 +100,25 @@ test("a verifier that has run for most of a year shows new ones at each listener
   const metrics = await Scrape.from(`http://127.0.0.1:${verifier.running?.httpPort}`);
   const [listener] = await listeners();
   expect(metrics.value("hullmark_certificate_expiry_timestamp_seconds", { certificate: "server" })).toBe((listener?.validToDate.getTime() ?? 0) / 1000);
+});
+
+test("where they cannot be written then, they are some minutes later, and published; until then each is whole, and as before", async () => {
+  const before = [...files(), ...published()];
+  // Of the last that is written.
+  const inTheWay = join(verifier.directory, "state/actuator/client.crt.new");
+  mkdirSync(inTheWay);
+  verifier.clock.pass(350 * DAY_MS);
+  const failures = async () => {
+    const metrics = await Scrape.from(`http://127.0.0.1:${verifier.running?.httpPort}`);
+    return metrics.value("hullmark_duty_failures_total", { duty: "certificates" }) ?? 0;
+  };
+  await vi.waitFor(async () => expect(await failures()).toBeGreaterThan(0), { timeout: 120_000, interval: 200 });
+  expect(files().at(-1)?.fingerprint256).toBe(before[ROLES.length - 1]?.fingerprint256);
+  rmdirSync(inTheWay);
+  verifier.clock.pass(120_000);
+  const old = new Set(before.map(({ fingerprint256 }) => fingerprint256));
+  await vi.waitFor(() => expect([...files(), ...published()].filter(({ fingerprint256 }) => old.has(fingerprint256))).toEqual([]), {
+    timeout: 120_000,
+    interval: 200,
+  });
 });

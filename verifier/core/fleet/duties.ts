@@ -27,7 +27,7 @@ export interface DutyServices {
   readonly reachListeners: () => Promise<void>;
   /** Brings the keys of Attestation Results up to date. */
   readonly rotateEarKeys: () => Promise<void>;
-  /** Makes what this process has certified for itself anew, long before it ends. */
+  /** Makes what this process has certified for itself anew, long before it ends; nothing is done in between. */
   readonly renewCertificates: () => Promise<void>;
   /** What actions become with time. */
   readonly response: () => Promise<void>;
@@ -56,7 +56,7 @@ const LISTENERS_MS = 10_000;
 const LOG_CHECK_MS = 60_000;
 const PRUNE_MS = 600_000;
 const HOUR_MS = 3_600_000;
-const CERTIFICATES_MS = 6 * HOUR_MS;
+const CERTIFICATES_MS = 60_000;
 const COVERAGE_KEPT_MS = 400 * 24 * HOUR_MS;
 
 /** What duties found last. Times are Unix milliseconds. */

@@ -1,0 +1,55 @@
+/** What the verifier certified for people and the actuator: where it cannot be written it is written soon after, and published then; at rest it is left alone. */
+import { OwnFiles } from "@hullmark/verifier/own-files";
+import { expect, test } from "vitest";
+
+const HOUR_MS = 3_600_000;
+
+function keeper() {
+  const state = { nowMs: 0, fails: false, anew: false, writes: 0, published: 0 };
+  const files = new OwnFiles({
+    nowMs: () => state.nowMs,
+    write: async () => {
+      state.writes++;
+      if (state.fails) throw new Error("no space left on device");
+      return state.anew;
+    },
+    publish: () => void state.published++,
+  });
+  return { state, files };
+}
+
+test("it is looked at every six hours, and published where something is new", async () => {
+  const { state, files } = keeper();
+  await files.write();
+  for (; state.nowMs < 6 * HOUR_MS; state.nowMs += 60_000) await files.look();
+  expect([state.writes, state.published]).toEqual([1, 0]);
+  await files.look();
+  expect([state.writes, state.published]).toEqual([2, 0]);
+  state.anew = true;
+  state.nowMs += 6 * HOUR_MS;
+  await files.look();
+  expect([state.writes, state.published]).toEqual([3, 1]);
+});
+
+test("what could not be written is written at the next look, and published, whoever had asked for it", async () => {
+  const { state, files } = keeper();
+  await files.write();
+  state.fails = true;
+  await expect(files.changed()).rejects.toThrow("no space");
+  await expect(files.look()).rejects.toThrow("no space");
+  expect(state.published).toBe(0);
+  state.fails = false;
+  await files.look();
+  expect([state.writes, state.published]).toEqual([4, 1]);
+  await files.look();
+  expect([state.writes, state.published]).toEqual([4, 1]);
+});
+
+test("a clock that was set back keeps nothing from being looked at", async () => {
+  const { state, files } = keeper();
+  state.nowMs = 100 * HOUR_MS;
+  await files.write();
+  state.nowMs = 0;
+  await files.look();
+  expect(state.writes).toBe(2);
+});

@@ -1,0 +1,56 @@
+/** Keeps what the verifier certified for people and the cluster's actuator written and published: what fails is done again at the next look. */
+
+const LOOK_MS = 6 * 3_600_000;
+
+export interface OwnFilesOptions {
+  readonly nowMs: () => number;
+  /** Writes what is due, all of it or nothing that anybody takes for whole. @returns whether a certificate was made anew */
+  readonly write: () => Promise<boolean>;
+  /** Begins to hand out what is written. */
+  readonly publish: () => void;
+}
+
+export class OwnFiles {
+  readonly #options: OwnFilesOptions;
+  #last: Promise<unknown> = Promise.resolve();
+  /** When all was written last; undefined: it failed since. */
+  #writtenMs: number | undefined;
+  #unpublished = false;
+
+  constructor(options: OwnFilesOptions) {
+    this.#options = options;
+  }
+
+  /** One after the other: of two at a time one's key could lie beside the other's certificate. @throws as the writing does; then {@link look} does it again */
+  async write(): Promise<void> {
+    const write = async (): Promise<void> => {
+      this.#writtenMs = undefined;
+      const before = this.#unpublished;
+      this.#unpublished = true;
+      const anew = await this.#options.write();
+      this.#unpublished = before || anew;
+      this.#writtenMs = this.#options.nowMs();
+    };
+    const mine = this.#last.then(write, write);
+    this.#last = mine;
+    await mine;
+  }
+
+  /** What the command and agents pin is another: it is written and published. @throws as {@link write} */
+  async changed(): Promise<void> {
+    await this.write();
+    this.publish();
+  }
+
+  publish(): void {
+    this.#options.publish();
+    this.#unpublished = false;
+  }
+
+  /** To be called every so often: what failed is done again, and every six hours what has come of age. @throws as {@link write} */
+  async look(): Promise<void> {
+    if (!this.#unpublished && this.#writtenMs !== undefined && Math.abs(this.#options.nowMs() - this.#writtenMs) < LOOK_MS) return;
+    await this.write();
+    if (this.#unpublished) this.publish();
+  }
+}
