@@ -1,7 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@hullmark/agent/adapters/clock/system-clock";
@@ -12,6 +10,7 @@ import type { OutgoingMessage } from "@hullmark/agent/ports/evidence-sink";
 import { CHAIN_START } from "@hullmark/proto/codec";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { FakeQuoter } from "../fakes/quoter.ts";
+import { startSilentRelay } from "../fakes/silent-relay.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
@@ -51,8 +50,8 @@ async function live(nodeName: string, credentialFile: string, joinToken: string 
   return enrolled;
 }
 
-/** One stream: opened, welcomed, closed. */
-async function welcomed(sink: GrpcSink): Promise<void> {
+/** One stream: opened, welcomed, closed. @param then called once it is welcomed: instead of being closed, the stream stays open until it fails */
+async function welcomed(sink: GrpcSink, then?: () => void): Promise<void> {
   const stop = new AbortController();
   async function* hello(): AsyncGenerator<OutgoingMessage> {
     const value = { protocolVersion: 1, agentVersion: "0.1.0", bootId: randomUUID(), lastSeq: 0n, lastDigest: CHAIN_START, chainId: Buffer.alloc(16, 1) };
@@ -61,8 +60,9 @@ async function welcomed(sink: GrpcSink): Promise<void> {
   }
   try {
     for await (const response of sink.connect(hello(), stop.signal)) {
-      expect(response.message.case).toBe("welcome");
-      break;
+      if (!then) expect(response.message.case).toBe("welcome");
+      if (!then) break;
+      if (response.message.case === "welcome") then();
     }
   } finally {
     stop.abort();
@@ -172,35 +172,66 @@ test("an agent that runs follows a verifier that was made anew, as soon as it is
   }
 });
 
-test("what takes a connection and says nothing is given up, and the verifier is asked again", async () => {
-  const silent = createServer(() => {}).listen(0, "127.0.0.1");
-  await once(silent, "listening");
-  const { port } = silent.address() as AddressInfo;
-  let address = verifier.mainAddress;
-  const joinToken = await token("plain-6");
+test("what takes a connection and says nothing is given up, sooner at first than later, for a verifier to which a whole fleet comes back is slow", async () => {
+  await using relay = await startSilentRelay(verifier.mainAddress);
+  const [joinToken, address] = [await token("plain-6"), `localhost:${relay.port}`];
+  let answer = { firstMs: 60_000, mostMs: 60_000 };
   const sink = new GrpcSink({
-    get address() {
-      return address;
+    get answer() {
+      return answer;
     },
-    get answerMs() {
-      return address === verifier.mainAddress ? 60_000 : 500;
-    },
-    ...{ clock: systemClock, credentialFile: newFile(), joinToken: () => joinToken, enrolled: () => {} },
+    ...{ address, clock: systemClock, credentialFile: newFile(), joinToken: () => joinToken, enrolled: () => {} },
     enrolment: {
       ...{ address: verifier.attester({ name: "plain-6" }).options.enrolmentAddress, caCertificate: verifier.ca, nodeName: "plain-6" },
       ...{ bootId: randomUUID(), quoter: undefined, pcrs: PCRS },
     },
   });
-  try {
+  const givenUp = async (): Promise<string> => {
+    const error = await welcomed(sink).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({ code: "NO_ANSWER", message: expect.stringContaining(address) });
+    return /within (\S+) s/.exec((error as Error).message)?.[1] ?? "";
+  };
+  /** To the end of its stream: the next is another boot's, which the verifier takes once this one is gone. */
+  const heard = async (): Promise<void> => {
+    relay.speak();
+    answer = { firstMs: 60_000, mostMs: 60_000 };
     await welcomed(sink);
-    address = `127.0.0.1:${port}`;
-    await expect(welcomed(sink)).rejects.toMatchObject({ code: "NO_ANSWER", message: expect.stringContaining(address) });
-    address = verifier.mainAddress;
-    await welcomed(sink);
-  } finally {
-    silent.close();
-  }
+    await expect.poll(async () => (await verifier.query.listNodes({})).nodes.find(({ name }) => name === "plain-6")?.connected).toBe(false);
+  };
+  const fallSilent = (): void => {
+    relay.fallSilent();
+    answer = { firstMs: 200, mostMs: 700 };
+  };
+  await heard();
+  fallSilent();
+  expect([await givenUp(), await givenUp(), await givenUp(), await givenUp()]).toEqual(["0.2", "0.4", "0.7", "0.7"]);
+  await heard();
+  fallSilent();
+  expect(await givenUp()).toBe("0.2");
 });
+
+test("a verifier that falls silent, and its address for one more attempt, is heard again within a minute", async () => {
+  await using relay = await startSilentRelay(verifier.mainAddress);
+  const joinToken = await token("plain-7");
+  const sink = new GrpcSink({
+    ...{ address: `localhost:${relay.port}`, clock: systemClock, credentialFile: newFile(), joinToken: () => joinToken, enrolled: () => {} },
+    enrolment: {
+      ...{ address: verifier.attester({ name: "plain-7" }).options.enrolmentAddress, caCertificate: verifier.ca, nodeName: "plain-7" },
+      ...{ bootId: randomUUID(), quoter: undefined, pcrs: PCRS },
+    },
+  });
+  const startMs = performance.now();
+  await expect(welcomed(sink, () => relay.fallSilent())).rejects.toThrow();
+  const before = relay.connections;
+  await expect(welcomed(sink)).rejects.toMatchObject({ code: "NO_ANSWER" });
+  relay.speak();
+  await welcomed(sink);
+  expect(relay.connections).toBe(before + 2);
+  expect(performance.now() - startMs).toBeLessThan(60_000);
+}, 120_000);
 
 test("a revoked node does not renew", async () => {
   const file = newFile();

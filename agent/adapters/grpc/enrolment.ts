@@ -45,14 +45,17 @@ export interface Issued extends Credential {
   readonly lifetimeMs: number;
 }
 
-/** @throws RpcError as the verifier refuses or cannot be reached; QuoterError where the TPM fails */
-export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Promise<Issued> {
+/**
+ * @param answerMs how long its first answer is waited for, with the connection; nothing is spent before it
+ * @throws RpcError as the verifier refuses or cannot be reached; QuoterError where the TPM fails
+ */
+export async function enrol(options: EnrolmentOptions, signal: AbortSignal, answerMs = ENROL_TIMEOUT_MS): Promise<Issued> {
   const channel = new RpcChannel(options.address, credentials.createSsl(options.caCertificate));
   try {
     const client = channel.client(Enrollment);
     const call = { signal, timeoutMs: ENROL_TIMEOUT_MS };
     const { keys, spkiSha256 } = await freshKeys();
-    const begun = await client.begin(await beginRequest(options, signal), call);
+    const begun = await client.begin(await beginRequest(options, signal), { signal, timeoutMs: answerMs });
     const proof = options.quoter ? await tpmProof(options, options.quoter, begun, spkiSha256, signal) : {};
     const completed = await client.complete({ session: begun.session, certificateRequest: requestFor(keys), ...proof }, call);
     options.learnRoots?.(completed.caCertificates);
@@ -64,7 +67,7 @@ export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Pro
 
 /**
  * A new key and certificate for a node without TPM, by the certificate that it has: a join token works only once.
- * @param address `host:port` of the verifier's main listener
+ * @param address `host:port` of the verifier's main listener @param answerMs how long the answer is waited for, with the connection; nothing is spent by it
  * @throws RpcError
  */
 export async function renew(
@@ -72,12 +75,13 @@ export async function renew(
   { caCertificate, learnRoots }: Pick<EnrolmentOptions, "caCertificate" | "learnRoots">,
   present: Credential,
   signal: AbortSignal,
+  answerMs = ENROL_TIMEOUT_MS,
 ): Promise<Issued> {
   const channel = new RpcChannel(address, credentials.createSsl(caCertificate, Buffer.from(present.privateKey), Buffer.from(present.certificateChain)));
   try {
     const { keys, spkiSha256 } = await freshKeys();
     const request = { session: "", certificateRequest: requestFor(keys) };
-    const completed = await channel.client(Enrollment).complete(request, { signal, timeoutMs: ENROL_TIMEOUT_MS });
+    const completed = await channel.client(Enrollment).complete(request, { signal, timeoutMs: answerMs });
     learnRoots?.(completed.caCertificates);
     const { verifierId, region, nodeId } = present;
     return { ...certified(completed, keys), spkiSha256, verifierId, region, nodeId };

@@ -9,6 +9,7 @@ import { isIssuedBy, readCredential, writeCredential } from "./credential-file.t
 import { type Credential, type EnrolmentOptions, enrol, type Issued, renew } from "./enrolment.ts";
 
 const CHANNEL: ChannelOptions = {
+  // One that has fallen silent is found within 30 s. Each ping is 78 bytes with its answer, and a verifier may be busy for seconds.
   "grpc.keepalive_time_ms": 20_000,
   "grpc.keepalive_timeout_ms": 10_000,
   "grpc.keepalive_permit_without_calls": 1,
@@ -22,10 +23,11 @@ const UPLOAD_TIMEOUT_MS = 90_000;
 const RENEW_AFTER = 2 / 3;
 
 /**
- * From the attempt to connect until the verifier's first message. Where packets go to an address that nobody has any more the kernel tries for over two minutes,
- * and a verifier that stands still after it has accepted the connection would be waited for without end.
+ * From the attempt to connect until the verifier's first message, milliseconds. Where packets go to an address that nobody has any more the kernel tries for over two
+ * minutes, always that one, and a verifier that stands still after it has accepted the connection would be waited for without end. Where nothing came the next attempt waits
+ * twice as long: a verifier to which a whole fleet comes back needs longer than an address that is wrong.
  */
-const ANSWER_MS = 60_000;
+const ANSWER = { firstMs: 10_000, mostMs: 60_000 };
 
 /**
  * TOKEN_NEEDED: no TPM, no certificate that is valid still, and no join token that the verifier takes.
@@ -54,8 +56,8 @@ export interface GrpcSinkOptions {
   readonly credentialFile: string;
   /** @param notAfterMs the certificate's end, by this node's clock */
   readonly enrolled: (credential: Credential, notAfterMs: number) => void;
-  /** Milliseconds until the first message of a stream. Default {@link ANSWER_MS}. */
-  readonly answerMs?: number;
+  /** How long the first message of a stream is waited for. Default {@link ANSWER}. */
+  readonly answer?: typeof ANSWER;
 }
 
 export class GrpcSink implements EvidenceSink {
@@ -67,6 +69,8 @@ export class GrpcSink implements EvidenceSink {
   #asked = { wallMs: 0, steadyMs: 0, lifetimeMs: 0 };
   /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
   #useKept = true;
+  /** Attempts on end on which nothing came. */
+  #unanswered = 0;
   /** Ends the present stream so that the next begins with a new certificate. */
   #enrolAnew = new AbortController();
 
@@ -83,22 +87,30 @@ export class GrpcSink implements EvidenceSink {
     const aged = AbortSignal.timeout(Math.max(1000, Math.round(RENEW_AFTER * this.#asked.lifetimeMs - this.#ageMs())));
     const renew = AbortSignal.any([aged, this.#enrolAnew.signal]);
     const unanswered = new AbortController();
-    const answerMs = this.#options.answerMs ?? ANSWER_MS;
+    const answerMs = this.#answerMs();
     const timer = setTimeout(() => unanswered.abort(), answerMs);
     try {
       for await (const response of channel.client(Attestation).attest(outgoing, { signal: AbortSignal.any([signal, renew, unanswered.signal]) })) {
         clearTimeout(timer);
+        this.#unanswered = 0;
         yield response;
       }
     } catch (error) {
-      if (unanswered.signal.aborted && !signal.aborted)
+      if (unanswered.signal.aborted && !signal.aborted) {
+        this.#unanswered++;
         throw new GrpcSinkError("NO_ANSWER", `nothing came from the verifier at ${address} within ${answerMs / 1000} s`, { cause: error });
+      }
       if (!renew.aborted || signal.aborted) throw error;
     } finally {
       clearTimeout(timer);
       this.#channel = undefined;
       channel.close();
     }
+  }
+
+  #answerMs(): number {
+    const { firstMs, mostMs } = this.#options.answer ?? ANSWER;
+    return Math.min(mostMs, firstMs * 2 ** Math.min(this.#unanswered, 10));
   }
 
   /** Beside the stream, which it must not hold up. Resolves when the person who fetches has taken it. @throws RpcError; Error where there is no stream */
@@ -143,7 +155,7 @@ export class GrpcSink implements EvidenceSink {
     if (this.#credential && !isIssuedBy(this.#credential.certificateChain, enrolment.caCertificate)) this.#credential = undefined;
     if (this.#credential && this.#ageMs() < RENEW_AFTER * this.#asked.lifetimeMs) return this.#credential;
     const anew = enrolment.quoter !== undefined || enrolment.serviceAccountToken !== undefined;
-    const { lifetimeMs, ...credential } = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#issuedWithoutTpm(wallMs, signal);
+    const { lifetimeMs, ...credential } = await (anew ? this.#enrol(undefined, signal) : this.#issuedWithoutTpm(wallMs, signal));
     const notAfterMs = wallMs + lifetimeMs;
     if (!anew) writeCredential(this.#options.credentialFile, { ...credential, notAfterMs });
     this.#credential = credential;
@@ -159,8 +171,23 @@ export class GrpcSink implements EvidenceSink {
     this.#useKept = true;
     const held = this.#credential && performance.now() - this.#asked.steadyMs < this.#asked.lifetimeMs ? this.#credential : undefined;
     const valid = held ?? (read && nowMs < read.notAfterMs ? read : undefined);
-    const issued = valid && (await renew(address, enrolment, valid, signal).catch((error: unknown) => this.#refused(error)));
+    const renewed = valid && this.#patiently((answerMs) => renew(address, enrolment, valid, signal, answerMs));
+    const issued = await renewed?.catch((error: unknown) => this.#refused(error));
     return issued ?? (await this.#joinByToken(signal));
+  }
+
+  /** An attempt to enrol may go to an address that nobody has, as one to connect. */
+  async #patiently<T>(ask: (answerMs: number) => Promise<T>): Promise<T> {
+    try {
+      return await ask(this.#answerMs());
+    } catch (error) {
+      if (RpcError.from(error).code === "DEADLINE_EXCEEDED") this.#unanswered++;
+      throw error;
+    }
+  }
+
+  #enrol(joinToken: string | undefined, signal: AbortSignal): Promise<Issued> {
+    return this.#patiently((answerMs) => enrol({ ...this.#options.enrolment, joinToken }, signal, answerMs));
   }
 
   /** Of the present certificate, at least: a clock that was set back makes nothing younger. */
@@ -176,7 +203,7 @@ export class GrpcSink implements EvidenceSink {
       return new GrpcSinkError("TOKEN_NEEDED", `no TPM, no certificate that is still valid, and ${why}: ${how}`, { cause });
     };
     if (token === undefined) throw needed("no join token");
-    return await enrol({ ...enrolment, joinToken: token }, signal).catch((error: unknown) => {
+    return await this.#enrol(token, signal).catch((error: unknown) => {
       throw RpcError.from(error).detail.reason === "TOKEN" ? needed("the join token is used, expired or unknown", error) : error;
     });
   }
