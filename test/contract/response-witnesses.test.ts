@@ -43,6 +43,7 @@ afterEach(async () => {
 
 const idOf = (index: number): string => index.toString(16).padStart(64, "0");
 const UNSIGNED = { place: "image", kind: "unsigned" };
+const LACKING = { place: "image", kind: "attestation-missing" };
 
 /** A container of the workload on each node, with one drift each. */
 async function drifted(...found: Partial<DriftRow>[]): Promise<void> {
@@ -105,8 +106,8 @@ test("all that is verified is the present image, by another name: nothing is don
   expect(await decided(rolloutTo(configDigest))).toEqual({ held: { "same-image": 2 }, told: ["same-image"], issued: 0 });
 });
 
-test("all that is verified has a higher risk than what runs: the refusal is on record, once a container, and people are told why", async () => {
-  await drifted(UNSIGNED, UNSIGNED);
+test("all that is verified has a higher risk than what runs and is signed: the refusal is on record, once a container, and people are told why", async () => {
+  await drifted(LACKING, LACKING);
   const risk = { figure: 20, because: "2 open" };
   const rollout = rolloutTo("sha256:8");
   const worse = { ...rollout, revisions: rollout.revisions.map((each) => ({ ...each, risk: { figure: 34, because: "5 open" } })) };
@@ -123,4 +124,11 @@ test("all that is verified has a higher risk than what runs: the refusal is on r
   });
   // Less is known to be wrong with it by now.
   expect(await decided(rollout, risk)).toMatchObject({ issued: 1 });
+});
+
+test("an unsigned image of which no flaw is known is left for the verified one of which some are: what nobody vouches for has no risk to hold against it", async () => {
+  await drifted(UNSIGNED, UNSIGNED);
+  const rollout = rolloutTo("sha256:8");
+  const known = { ...rollout, revisions: rollout.revisions.map((each) => ({ ...each, risk: { figure: 34, because: "5 open" } })) };
+  expect(await decided(known, { figure: 0, because: "none" })).toMatchObject({ issued: 1 });
 });

@@ -36,7 +36,7 @@ ${publicKey.trim().replace(/^/gm, "        ")}
   rules:
     - name: shop
       select: { images: ["**/acme/shop**"] }
-      require: { signatures: { authorities: [release] } }
+      require: { signatures: { authorities: [release] }, registries: ["**/acme/shop"] }
       allow: { env: [COLOUR], mounts: [/data] }
   response:
     pause: 60s
@@ -320,9 +320,13 @@ test("the key of intents changes under an actuator that is at work: by the old o
 
 /** @param added to the image's own environment */
 async function pushShop(edition: string, ...added: string[]): Promise<PushedImage> {
+  return await pushTo("acme/shop", edition, ...added);
+}
+
+async function pushTo(repository: string, edition: string, ...added: string[]): Promise<PushedImage> {
   const image = acceptanceImage(faults.victim("shop").programs, edition);
   const env = [...(image.config["Env"] as string[]), ...added];
-  return await pushImage(faults.bed.registry?.host ?? "", "acme/shop", edition, { ...image, config: { ...image.config, Env: env } });
+  return await pushImage(faults.bed.registry?.host ?? "", repository, edition, { ...image, config: { ...image.config, Env: env } });
 }
 
 async function verdictOf(name: string, verdict: string): Promise<void> {
@@ -486,28 +490,30 @@ test("a key is revoked while what it signed runs: a service, which is what its o
   expect(await shop.docker("inspect", "-f", "{{.State.Running}} {{.Image}}", "shop-kept-1")).toBe(`false ${newer.configDigest}`);
 });
 
-test("what is verified is not gone back to where worse is known of it than of what runs: that is on record, and the rung after it is taken", async () => {
+test("what is verified is not gone back to where worse is known of it than of what runs and is signed: that is on record, and the rung after it is taken; from what nobody signed it is, since no scan tells malware", async () => {
   logsOnFailure();
-  for (const spare of ["spare-7", "spare-8"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
+  for (const spare of ["spare-7", "spare-8", "spare-10"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
   writeFileSync(faults.stack.policyPath, policyOf(publicKey));
-  const [worse, stranger] = [await pushShop("7"), await pushShop("8")];
-  await signedBy(key, worse);
-  await start("shop-risk", worse);
-  // No rule of response is for this one.
-  await start("beside", stranger);
-  await verdictOf("shop-risk", "affirming");
-  await verdictOf("beside", "contraindicated");
+  // Signed as policy asks, and not where policy asks for it.
+  const [worse, misplaced, stranger] = [await pushShop("7"), await pushTo("acme/shop-elsewhere", "8"), await pushShop("10")];
+  for (const image of [worse, misplaced]) await signedBy(key, image);
+  for (const name of ["shop-risk", "shop-forged"]) await start(name, worse);
+  // No rule of response is for these.
+  const beside = { "beside-misplaced": misplaced, "beside-stranger": stranger };
+  for (const [name, image] of Object.entries(beside)) await start(name, image);
+  for (const name of ["shop-risk", "shop-forged"]) await verdictOf(name, "affirming");
+  for (const name of Object.keys(beside)) await verdictOf(name, "contraindicated");
   const flaw = { id: "CVE-2026-0001", name: "libssl3", version: "3.0.1", severity: "critical" };
-  for (const [image, found] of [
-    [worse, [flaw]],
-    [stranger, []],
-  ] as const) {
+  for (const image of [worse, misplaced, stranger]) {
     const report = join(home, `${image.configDigest.slice(7, 19)}.json`);
+    const found = image === worse ? [flaw] : [];
     writeFileSync(report, JSON.stringify(trivyReport(found, { config: image.configDigest, createdAt: new Date().toISOString() })));
     const { code, stderr } = await faults.stack.hullmark("vulnerabilities", "import", report);
     expect(code, stderr).toBe(0);
   }
-  const container = await replaced("shop-risk", stranger);
+  await replaced("shop-forged", stranger);
+  expect(await doneTo("shop-forged")).toMatchObject({ kind: "rollback", target: { configDigest: worse.configDigest } });
+  const container = await replaced("shop-risk", misplaced);
   expect(await doneTo("shop-risk")).toMatchObject({ kind: "stop", container: { id: container } });
   const refused = (await actions()).find(({ container: { id }, state }) => id === container && state === "refused");
   expect(refused).toMatchObject({ kind: "rollback", reason: "higher-risk", target: { configDigest: worse.configDigest } });

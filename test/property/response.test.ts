@@ -51,6 +51,13 @@ const RUNG_OF: Readonly<Partial<Record<ActionKind, (typeof RUNGS)[number]>>> = {
 };
 const bad = (containerId = "c1", more: Partial<WorkloadRow> = {}): WorkloadRow => workload("n1", containerId, { ...CONTRARY, appraised: CONTRARY, ...more });
 const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { state: DriftState.OPEN, place: "upper", kind: "content", ...more });
+/** Of an image that is signed as policy asks, and lacks an attestation. */
+const LACKING = [open({ place: "image", kind: "attestation-missing" })];
+/** Of an image, or of a container, whose scan says nothing of what runs. */
+const NOT_AS_SCANNED: readonly (readonly DriftRow[])[] = [
+  ...PROVENANCE_KINDS.filter((kind) => kind !== "attestation-missing").map((kind) => [open({ place: "image", kind })]),
+  [...LACKING, open({ number: 2, id: "D-2" })],
+];
 
 function situation(more: Partial<Situation> = {}): Situation {
   return {
@@ -486,16 +493,21 @@ describe("one container", () => {
     test("revisions of which worse is known than of what runs are not named to the actuator; the others are", () => {
       const risk = (figure: number) => ({ figure, because: "because" });
       const of = (...figures: number[]): Rollback => ({ ...known(figures.map((figure, n) => ({ ...revision(n + 1), risk: risk(figure) }))), risk: risk(20) });
-      expect(untrusted(of(21, 20, 50, 0))).toMatchObject({ kind: ActionKind.ROLLBACK, rollout: { revisions: [{ name: "web-2" }, { name: "web-4" }] } });
-      expect(JSON.stringify(untrusted(of(20)))).not.toContain("because");
-      expect(untrusted(of(21, 22))).toMatchObject({
+      const lacking = (rollback: Rollback, more: Partial<Situation> = {}) => untrusted(rollback, { drifts: LACKING, ...more });
+      expect(lacking(of(21, 20, 50, 0))).toMatchObject({ kind: ActionKind.ROLLBACK, rollout: { revisions: [{ name: "web-2" }, { name: "web-4" }] } });
+      expect(JSON.stringify(lacking(of(20)))).not.toContain("because");
+      expect(lacking(of(21, 22))).toMatchObject({
         pod: POD,
         refusal: expect.stringContaining("21 (because)"),
         rollout: { revisions: [{ name: "web-1" }, { name: "web-2" }] },
       });
       // Whatever else holds actions back, it is told; but whose pod it is must be known.
-      expect(untrusted(of(21), { paused: true })).toHaveProperty("refusal");
-      expect(untrusted(of(21), { pod: undefined })).toEqual({ act: false, why: "looking-up" });
+      expect(lacking(of(21), { paused: true })).toHaveProperty("refusal");
+      expect(lacking(of(21), { pod: undefined })).toEqual({ act: false, why: "looking-up" });
+      // Nobody vouches for what runs: that no flaw of it is known says nothing.
+      for (const drifts of NOT_AS_SCANNED)
+        expect(untrusted(of(21, 20), { drifts })).toMatchObject({ rollout: { revisions: [{ name: "web-1" }, { name: "web-2" }] } });
+      for (const drifts of NOT_AS_SCANNED) expect(untrusted(of(21), { drifts })).not.toHaveProperty("refusal");
     });
 
     test("is rolled back by the cluster's actuator, and waits for what is not known", () => {
@@ -797,7 +809,8 @@ describe("one container", () => {
           const policy = any
             ? policyOf("  mode: enforce\n  response:\n    rules: [{ name: all, untrusted: [rollback, stop], rollbackToHigherRisk: true }]\n")
             : ladder("[rollback, stop]");
-          const decision = untrusted(rollback, { policy });
+          const lacking = (more: Partial<Situation>) => untrusted(rollback, { drifts: LACKING, ...more });
+          const decision = lacking({ policy });
           const fit = risks.findIndex((figure) => any || figure === undefined || present === undefined || figure <= present);
           if (fit >= 0) {
             expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, target: image(fit + 1) });
@@ -809,14 +822,31 @@ describe("one container", () => {
           const row = refusedAction(1, decision, "w-1", T0);
           expect(row).toMatchObject({ state: ActionState.REFUSED, reason: "higher-risk", approvalsNeeded: 0, detail: decision.refusal });
           expect(isSameAction(decision, row)).toBe(false);
-          expect(untrusted(rollback, { policy, history: [row] })).toMatchObject({ act: true, kind: ActionKind.STOP });
-          expect(untrusted(rollback, { policy: ladder("[rollback]"), history: [row] })).toEqual({ act: false, why: "higher-risk" });
+          expect(lacking({ policy, history: [row] })).toMatchObject({ act: true, kind: ActionKind.STOP });
+          expect(lacking({ policy: ladder("[rollback]"), history: [row] })).toEqual({ act: false, why: "higher-risk" });
           // It is no attempt on the container, however often it was.
           const often = Array.from({ length: MAX_ATTEMPTS }, (_, n) => ({ ...row, id: `A-${n}` }));
-          expect(untrusted(rollback, { policy, history: often })).toMatchObject({ act: true, kind: ActionKind.STOP });
+          expect(lacking({ policy, history: often })).toMatchObject({ act: true, kind: ActionKind.STOP });
         }),
         { numRuns: 300 },
       );
+    });
+
+    test("one that nobody vouches for, or that the container has changed, is left for what is verified, whatever is known of the two; also after that was refused once", () => {
+      const known = (figure: number) => ({ figure, because: "because" });
+      const rollback: Rollback = { never: false, risk: known(0), earlier: [{ image: image(1), standing: "verified", risk: known(34) }] };
+      const refused = untrusted(rollback, { drifts: LACKING });
+      if (!refused.act) throw new Error(refused.why);
+      const history = [refusedAction(1, refused, "w-1", T0)];
+      for (const drifts of NOT_AS_SCANNED)
+        for (const before of [[], history]) {
+          const decision = untrusted(rollback, { drifts, history: before });
+          expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, target: image(1) });
+          expect(decision).not.toHaveProperty("refusal");
+          // Why it is not gone back to is another reason by now.
+          const gone: Rollback = { ...rollback, earlier: [{ image: image(1), standing: "not-verified", risk: known(34) }] };
+          expect(untrusted(gone, { drifts, history: before, policy: ladder("[rollback]") })).toEqual({ act: false, why: "alert" });
+        }
     });
 
     test("with nothing to go back to it is halted only where policy says so", () => {

@@ -119,6 +119,10 @@ spec:
       select: { images: ["**/acme/**"], workloads: [shop/web, pay/web] }
       require: { signatures: { authorities: [release] } }
       allow: { args: true }${hardened("release")}
+    - name: placed
+      select: { images: ["**/acme/**"], workloads: [default/roll-risk] }
+      require: { signatures: { authorities: [release] }, registries: ["**/acme/roll"] }
+      allow: { env: [TZ], users: ["33"], injected: true }
     - name: acme
       select: { images: ["**/acme/**"] }
       require: { signatures: { authorities: [release, retiring] } }

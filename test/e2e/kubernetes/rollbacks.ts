@@ -250,29 +250,29 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     });
   });
 
-  test("what is verified is not gone back to where worse is known of it than of what runs: whoever deploys is told, and it runs on", {
+  test("what is verified is not gone back to where worse is known of it than of what runs and is signed: whoever deploys is told, and it runs on", {
     timeout: 600_000,
   }, async () => {
     acting.logsOnFailure();
     const { bed, programs, sign, stack } = of();
-    const push = (tag: string) => pushImage(bed.registry?.host ?? "", "acme/roll", tag, acceptanceImage(programs, `roll-${tag}`));
-    const [worse, unsigned] = [await push("worse"), await push("unsigned")];
-    await sign(worse.reference);
-    // No rule of response is for the second.
+    const push = (repository: string, tag: string) => pushImage(bed.registry?.host ?? "", repository, tag, acceptanceImage(programs, `roll-${tag}`));
+    // Signed as policy asks, and of the second not where policy asks for it.
+    const [worse, misplaced] = [await push("acme/roll", "worse"), await push("acme/roll-elsewhere", "misplaced")];
+    for (const { reference } of [worse, misplaced]) await sign(reference);
+    // Nothing is asked of where the second one's is.
     const one = { replicas: 1 };
-    await acting.apply(workload("Deployment", "roll-risk", worse.tagged, {}, one), workload("Deployment", "beside-risk", unsigned.tagged, {}, one));
-    await acting.clean("roll-risk", 1);
-    await foundBad("beside-risk", 1);
+    await acting.apply(workload("Deployment", "roll-risk", worse.tagged, {}, one), workload("Deployment", "beside-risk", misplaced.tagged, {}, one));
+    for (const app of ["roll-risk", "beside-risk"]) await acting.clean(app, 1);
     const flaw = { id: "CVE-2026-0001", name: "libssl3", version: "3.0.1", severity: "critical" };
     for (const [{ configDigest: config }, found] of [
       [worse, [flaw]],
-      [unsigned, []],
+      [misplaced, []],
     ] as const) {
       const report = join(stack.directory, `scan-${config.slice(7, 19)}.json`);
       writeFileSync(report, JSON.stringify(trivyReport(found, { config, createdAt: new Date().toISOString() })));
       expect(await stack.hullmark("vulnerabilities", "import", report)).toMatchObject({ code: 0 });
     }
-    await rollOut("Deployment", "roll-risk", unsigned.tagged);
+    await rollOut("Deployment", "roll-risk", misplaced.tagged);
     const refused = await acting.actionIs(
       "roll-risk-",
       "refused",
@@ -288,7 +288,7 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     );
     const message = expect.stringMatching(new RegExp(`CVE-2026-0001.*${id}`));
     expect(told).toContainEqual(expect.objectContaining({ reason: "RollbackRefused", type: "Warning", message }));
-    expect(await imageOf("Deployment", "roll-risk")).toBe(unsigned.tagged);
+    expect(await imageOf("Deployment", "roll-risk")).toBe(misplaced.tagged);
   });
 
   /** While this is in the policy. */

@@ -507,7 +507,7 @@ export interface ResponseRule {
   readonly unmeasurableAfterSeconds: number;
   /** What makes pods is rolled back or halted although one node alone says which image they run, and nobody is asked. */
   readonly rollbackOnOneNode: boolean;
-  /** What is verified is gone back to also where more is known to be wrong with it than with what runs. */
+  /** What is verified is gone back to also where more is known to be wrong with it than with what runs and is signed. */
   readonly rollbackToHigherRisk: boolean;
   /** Of what takes a pod away: how long its node is waited for, which is asked for a capture first (0..300; 0: it is not asked), and whether it is done where none comes. */
   readonly capture: { readonly patienceSeconds: number; readonly missed: "act" | "leave" };

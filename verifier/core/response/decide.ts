@@ -12,6 +12,7 @@ import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
 import {
   endsRollback,
   haltable,
+  isAsScanned,
   isRefusedForRisk,
   isRiskRefusal,
   isUndone,
@@ -231,7 +232,7 @@ function leftFor(
   if (!rollback || rollback.never || !untrusted.includes("rollback")) return "alert";
   if (!drifts.some((drift) => causeOf(drift) === "untrusted")) return "alert";
   if (isVerifiedByAnotherName(rollback, workload)) return "same-image";
-  return isRefusedForRisk(workload, history) ? "higher-risk" : "alert";
+  return isAsScanned(drifts) && isRefusedForRisk(workload, history) ? "higher-risk" : "alert";
 }
 
 function refusedFor(
@@ -248,13 +249,14 @@ function refusedFor(
 type Target = EarlierImage | RolloutTarget;
 
 function targetOf(
-  { rollback, pod }: Situation,
+  { rollback, pod, drifts }: Situation,
   workload: WorkloadRow,
   history: readonly ActionRow[],
   { rollbackToHigherRisk }: ResponseRule,
 ): Target | RiskRefusal | "looking-up" | "none" {
-  if (pod === "none") return rollbackOf(rollback, workload, history, rollbackToHigherRisk);
-  return rollback ? rolloutOf(rollback, workload, history, rollbackToHigherRisk) : "looking-up";
+  const anyRisk = rollbackToHigherRisk || !isAsScanned(drifts);
+  if (pod === "none") return rollbackOf(rollback, workload, history, anyRisk);
+  return rollback ? rolloutOf(rollback, workload, history, anyRisk) : "looking-up";
 }
 
 interface Found {

@@ -1,6 +1,6 @@
 /** Which image a service goes back to: the one that ran last, is verified now, and is not the present one; of pods, which revisions. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, EarlierImage, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, EarlierImage, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
 import type { KnownRisk } from "../risk/known-risk.ts";
 
 /**
@@ -72,6 +72,15 @@ export function isRefusedForRisk({ nodeId, containerId }: Pick<WorkloadRow, "nod
   return history.some((each) => each.nodeId === nodeId && each.containerId === containerId && isRiskRefusal(each));
 }
 
+/**
+ * Whether what scans found in the image that runs says what runs there: it is signed by whom policy asks, lacks an attestation alone, and nothing else differs. A scan counts the flaws of
+ * known packages: of what an attacker built, or has changed in the container, it finds none.
+ * @param drifts open ones of the container
+ */
+export function isAsScanned(drifts: readonly Pick<DriftRow, "place" | "kind">[]): boolean {
+  return drifts.every(({ place, kind }) => place === "image" && kind === "attestation-missing");
+}
+
 /** Only what is known of both is held against each other. @returns undefined: it is not higher, or nobody knows */
 function higherRisk(reference: string, risk: KnownRisk | undefined, present: KnownRisk | undefined): string | undefined {
   if (!risk || !present || risk.figure <= present.figure) return undefined;
@@ -79,7 +88,7 @@ function higherRisk(reference: string, risk: KnownRisk | undefined, present: Kno
 }
 
 /**
- * @param anyRisk what is of a higher risk than what runs is gone back to as well
+ * @param anyRisk what is of a higher risk than what runs is gone back to as well: policy says so, or that one's says nothing ({@link isAsScanned})
  * @returns what to go back to; "looking-up": whether there is one, or a newer one is verified, is not known yet
  */
 export function rollbackOf(
