@@ -66,10 +66,17 @@ export interface Change {
 /** `too-large`: more than what was allowed; nothing of it is kept. `special`: a device, a FIFO or a socket. */
 export type Archived = { readonly tar: Buffer } | { readonly left: "too-large" | "directory" | "special" | "gone" | "unreadable" };
 
+export interface FoundChanges {
+  /** A directory before what is in it. */
+  readonly changes: readonly Change[];
+  /** Why these are not all, in words; undefined: they are. */
+  readonly problem?: string;
+}
+
 /** What a container changed on its file system, whoever tells of it. Every name and byte is the container's. */
 export interface ChangedFiles {
-  /** A directory before what is in it. @throws CaptureError; the signal's reason */
-  changes(signal: AbortSignal): Promise<readonly Change[]>;
+  /** @throws CaptureError; the signal's reason */
+  changes(signal: AbortSignal): Promise<FoundChanges>;
   /** Where volumes and directories of the host are mounted in it: an archive of what is above would hold all of them. @throws CaptureError; the signal's reason */
   mounts(signal: AbortSignal): Promise<readonly string[]>;
   /** One path as a tar archive; a directory with all in it where `whole`, else not. @throws CaptureError; the signal's reason */

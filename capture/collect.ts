@@ -56,7 +56,8 @@ export async function collect(
   const changes: FiledChange[] = [];
   try {
     const mounts = await changed.mounts(signal);
-    const found = await changed.changes(signal);
+    const { changes: found, problem } = await changed.changes(signal);
+    if (problem !== undefined) problems.push(problem);
     if (found.length > MAX_FILES) problems.push(`${found.length - MAX_FILES} changed paths are not listed`);
     let whole = "";
     for (const change of found.slice(0, MAX_FILES)) {

@@ -262,7 +262,7 @@ test.each<[string, RequestListener, Partial<CaptureOptions>, RegExp]>([
   ["an engine that refuses", (_request, response) => void response.writeHead(500).end(), {}, /status 500/],
   ["an engine that ends in the middle", (_request, response) => response.write("[{", () => response.destroy()), {}, /aborted|hang up|ECONNRESET/],
   ["an engine that never answers", () => undefined, { maxSeconds: 1 }, /longer than 1 s/],
-  ["an endless list of names", (_request, response) => flood(response), {}, /gives no list of changes/],
+  ["an endless list of what are no changes", (_request, response) => flood(response), {}, /list of changes is not one/],
   ["what is no list", (_request, response) => void response.end('{"Path":"/a"}'), {}, /is not one/],
 ])("%s: the rest is kept, and it says what is missing", async (_name, engineAnswer, more, missing) => {
   answer = engineAnswer;
@@ -278,12 +278,28 @@ test.each<[string, RequestListener, Partial<CaptureOptions>, RegExp]>([
 });
 
 function flood(response: Parameters<RequestListener>[1]): void {
-  const chunk = Buffer.from(`[${'{"Path":"/a","Kind":1},'.repeat(40_000)}`);
+  const chunk = Buffer.from(`[${'{"Path":"/a","Kind":7},'.repeat(40_000)}`);
   const more = (): void => {
     if (!response.destroyed) response.write(chunk, more);
   };
   more();
 }
+
+test("of a list of changes that is longer than is read, whatever names it has, the beginning counts: those files are kept, and it says that there are more", async () => {
+  const filler = Array.from({ length: 4500 }, (_, n) => [`/},{"Path":"]\\\\"${n}${"x".repeat(4000)}`, { kind: 2 }] as const);
+  answer = changed({ "/loot": { kind: 1, content: "stolen" }, ...Object.fromEntries(filler), "/more": { kind: 1, content: "beyond" } });
+  expect(await captures().take(SUBJECT)).toMatchObject({ complete: false, files: 1 });
+  const { files, index } = await opened();
+  expect((await untar(files.get("files/00000.tar") ?? Buffer.alloc(0))).get("loot")?.toString()).toBe("stolen");
+  expect(index.problems).toEqual(["only the beginning of the engine's list of changes is kept: it has more than 16777216 bytes"]);
+  const listed = filler.slice(0, index.changes.length - 1);
+  expect(index.changes).toEqual([
+    { path: "/loot", kind: "added", file: "files/00000.tar" },
+    ...listed.map(([path]) => ({ path, kind: "deleted", left: "deleted" })),
+  ]);
+  // As many as are in those bytes, but for the one that is cut.
+  expect(JSON.stringify(listed).length).toBeGreaterThan(2 ** 24 - 2 * 65_536);
+});
 
 test("whoever is killed by looking stops looking, and there is an end to the room; nothing is removed before its time", async () => {
   mkdirSync(join(home, "captures"), { recursive: true });

@@ -137,7 +137,7 @@ test("what swaps a directory for a link after it was measured gives nothing of w
   mkdirSync(join(home, "outside"));
   writeFileSync(join(home, "outside/evil.conf"), "of the host");
   const files = new DeltaFiles({ place: { root, tree }, mounts: [] }, nativeContent);
-  const [change] = (await files.changes()).filter(({ path }) => path === "/etc/app/evil.conf");
+  const [change] = (await files.changes()).changes.filter(({ path }) => path === "/etc/app/evil.conf");
   rmSync(join(root, "etc/app"), { recursive: true });
   symlinkSync(join(home, "outside"), join(root, "etc/app"));
   if (!change) throw new Error("no such change");

@@ -1,6 +1,6 @@
 /** What a container changed on its file system, asked of the engine: whichever storage driver it has. Every name and byte is the container's. */
 import { type IncomingMessage, request } from "node:http";
-import { type Archived, CaptureError, type Change, type ChangedFiles } from "@hullmark/capture/capture";
+import { type Archived, CaptureError, type Change, type ChangedFiles, type FoundChanges } from "@hullmark/capture/capture";
 import * as z from "zod";
 
 const MAX_ANSWER_BYTES = 16 * 2 ** 20;
@@ -24,13 +24,19 @@ export class EngineFiles implements ChangedFiles {
     this.#containerId = containerId;
   }
 
-  async changes(signal: AbortSignal): Promise<readonly Change[]> {
-    const found = await this.#told(`/containers/${this.#containerId}/changes`, ChangesSchema, "list of changes", signal);
-    return (found ?? []).map(({ Path, Kind }) => ({ path: Path, kind: KINDS[Kind] ?? "modified" }));
+  async changes(signal: AbortSignal): Promise<FoundChanges> {
+    const what = "list of changes";
+    const { body, whole } = await this.#told(`/containers/${this.#containerId}/changes`, what, signal);
+    const found = understood(whole ? body : wholeElements(body), ChangesSchema, what);
+    const changes = (found ?? []).map(({ Path, Kind }) => ({ path: Path, kind: KINDS[Kind] ?? "modified" }));
+    return whole ? { changes } : { changes, problem: `only the beginning of the engine's ${what} is kept: it has more than ${MAX_ANSWER_BYTES} bytes` };
   }
 
   async mounts(signal: AbortSignal): Promise<readonly string[]> {
-    const { Mounts } = await this.#told(`/containers/${this.#containerId}/json`, MountsSchema, "description of the container", signal);
+    const what = "description of the container";
+    const { body, whole } = await this.#told(`/containers/${this.#containerId}/json`, what, signal);
+    if (!whole) throw new CaptureError(`the engine's ${what} has more than ${MAX_ANSWER_BYTES} bytes`);
+    const { Mounts } = understood(body, MountsSchema, what);
     return (Mounts ?? []).map(({ Destination }) => Destination.replace(/\/+$/, ""));
   }
 
@@ -42,20 +48,20 @@ export class EngineFiles implements ChangedFiles {
         throw new CaptureError(`the engine does not hand out ${JSON.stringify(path.slice(0, 200))} (status ${response.statusCode ?? 0})`);
       if (!whole && isDirectory(response.headers["x-docker-container-path-stat"])) return { left: "directory" };
       const tar = await bounded(response, maxBytes);
-      return tar ? { tar } : { left: "too-large" };
+      return tar.whole ? { tar: tar.body } : { left: "too-large" };
     } finally {
       response.destroy();
     }
   }
 
-  async #told<T>(path: string, schema: z.ZodType<T>, what: string, signal: AbortSignal): Promise<T> {
+  async #told(path: string, what: string, signal: AbortSignal): Promise<Bounded> {
     const response = await this.#get(path, signal);
-    const body = response.statusCode === 200 ? await bounded(response, MAX_ANSWER_BYTES) : undefined;
-    response.destroy();
-    if (!body) throw new CaptureError(`the engine gives no ${what} (status ${response.statusCode ?? 0}, or more than ${MAX_ANSWER_BYTES} bytes)`);
-    const parsed = schema.safeParse(json(body.toString("utf8")));
-    if (!parsed.success) throw new CaptureError(`the engine's ${what} is not one`);
-    return parsed.data;
+    try {
+      if (response.statusCode !== 200) throw new CaptureError(`the engine gives no ${what} (status ${response.statusCode ?? 0})`);
+      return await bounded(response, MAX_ANSWER_BYTES);
+    } finally {
+      response.destroy();
+    }
   }
 
   #get(path: string, signal: AbortSignal): Promise<IncomingMessage> {
@@ -65,15 +71,45 @@ export class EngineFiles implements ChangedFiles {
   }
 }
 
-async function bounded(response: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
+/** At most so many bytes; not `whole`: there are more. */
+interface Bounded {
+  readonly body: Buffer;
+  readonly whole: boolean;
+}
+
+async function bounded(response: IncomingMessage, maxBytes: number): Promise<Bounded> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > maxBytes) return undefined;
+    if (bytes > maxBytes) return { body: Buffer.concat(chunks), whole: false };
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks, bytes);
+  return { body: Buffer.concat(chunks, bytes), whole: true };
+}
+
+function understood<T>(body: Buffer, schema: z.ZodType<T>, what: string): T {
+  const parsed = schema.safeParse(json(body.toString("utf8")));
+  if (!parsed.success) throw new CaptureError(`the engine's ${what} is not one`);
+  return parsed.data;
+}
+
+const [QUOTE, BACKSLASH, OPENING, CLOSING] = [0x22, 0x5c, [0x5b, 0x7b], [0x5d, 0x7d]];
+
+/** Of a JSON array that is cut somewhere the elements before, as an array. The names in it are of the container's choice. */
+function wholeElements(cut: Buffer): Buffer {
+  let depth = 0;
+  let quoted = false;
+  let end = 0;
+  for (let at = 0; at < cut.length; at++) {
+    const byte = cut[at] ?? 0;
+    if (quoted && byte === BACKSLASH) at++;
+    else if (byte === QUOTE) quoted = !quoted;
+    else if (quoted) continue;
+    else if (OPENING.includes(byte)) depth++;
+    else if (CLOSING.includes(byte) && --depth === 1) end = at + 1;
+  }
+  return Buffer.concat([cut.subarray(0, end), Buffer.from("]")]);
 }
 
 /** What cannot be understood counts as one: the whole of a directory is not read by mistake. */

@@ -1,7 +1,7 @@
 /** {@link ChangedFiles} by what is measured over a container's layers, read there as a measurer reads: no link followed, no mount crossed. Small files first, so that a large one keeps none out. */
 import { isUtf8 } from "node:buffer";
 import { type ArchiveEntry, archive } from "@hullmark/capture/archive";
-import { type Archived, CaptureError, type Change, type ChangedFiles } from "@hullmark/capture/capture";
+import { type Archived, CaptureError, type Change, type ChangedFiles, type FoundChanges } from "@hullmark/capture/capture";
 import { decodeRecord } from "@hullmark/proto/codec";
 import type { TreePlace } from "../../core/file-contents.ts";
 import { withSignal } from "../../core/with-signal.ts";
@@ -43,13 +43,13 @@ export class DeltaFiles implements ChangedFiles {
     return this.#container.mounts.map((destination) => destination.replace(/\/+$/, ""));
   }
 
-  async changes(): Promise<readonly Change[]> {
+  async changes(): Promise<FoundChanges> {
     const { tree } = this.#place();
     const entries = tree.size <= MAX_LISTED ? tree.entries(MAX_LISTED_BYTES) : undefined;
     if (!entries) throw new CaptureError(`${tree.size} changed paths are more than can be listed`);
     const found = entries.map((entry) => ({ entry, ...changeAndSize(entry) }));
     for (const { change, entry } of found.sort((a, b) => a.size - b.size)) this.#entries.set(change, entry);
-    return [...this.#entries.keys()];
+    return { changes: [...this.#entries.keys()] };
   }
 
   async archive(change: Change, { maxBytes }: { readonly maxBytes: number }, signal: AbortSignal): Promise<Archived> {
