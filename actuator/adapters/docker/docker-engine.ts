@@ -12,6 +12,8 @@ export interface DockerEngineOptions {
 
 export class DockerEngine implements Engine {
   readonly #docker: Docker;
+  /** Of containers that ran when that was looked at last, by id: whose namespaces they were made to live in. The engine lets nobody change that of a container, and no list of its tells it. */
+  readonly #modes = new Map<string, readonly string[]>();
 
   constructor({ socketPath }: DockerEngineOptions) {
     this.#docker = new Docker({ socketPath, timeout: CALL_TIMEOUT_MS });
@@ -29,11 +31,20 @@ export class DockerEngine implements Engine {
 
   async sharers({ id, name }: Pick<EngineContainer, "id" | "name">): Promise<readonly string[]> {
     const wanted = new Set([`container:${id}`, `container:${name}`]);
-    const others = (await guard(() => this.#docker.listContainers())).filter((each) => each.Id !== id);
-    const inspected = await Promise.all(others.map((each) => this.#inspect(each.Id)));
-    return inspected.flatMap((each) =>
-      each && [each.HostConfig.NetworkMode, each.HostConfig.PidMode, each.HostConfig.IpcMode].some((mode) => wanted.has(mode ?? "")) ? [nameOf(each)] : [],
-    );
+    const running = new Set((await guard(() => this.#docker.listContainers())).map(({ Id }) => Id));
+    for (const known of [...this.#modes.keys()]) if (!running.has(known)) this.#modes.delete(known);
+    const others = [...running].filter((each) => each !== id);
+    await Promise.all(others.filter((each) => !this.#modes.has(each)).map((each) => this.#readModes(each)));
+    // Their names may be others by now.
+    const sharing = others.filter((each) => this.#modes.get(each)?.some((mode) => wanted.has(mode)));
+    return (await Promise.all(sharing.map((each) => this.#inspect(each)))).flatMap((each) => (each ? [nameOf(each)] : []));
+  }
+
+  async #readModes(id: string): Promise<void> {
+    const found = await this.#inspect(id);
+    if (!found) return;
+    const { NetworkMode = "", PidMode = "", IpcMode = "" } = found.HostConfig;
+    this.#modes.set(id, [NetworkMode, PidMode, IpcMode]);
   }
 
   async setRestartPolicy(id: string, { name, maximumRetryCount }: RestartPolicy): Promise<void> {
