@@ -438,3 +438,34 @@ test("whoever approved by two names before they were known to be one is one pers
   expect(await now.approve(id, "eve")).toMatchObject({ state: ActionState.ISSUED });
   await now.stop();
 });
+
+describe("what waits for its node, when its container is not judged yet", () => {
+  const judged = (verdict: Verdict) => {
+    const own = { containerName: "web-0", workload: "" };
+    return { workloads: [workload(NODE, idOf(0), { ...own, verdict, appraised: { verdict, content: verdict, reasons: [] } })] };
+  };
+  const listed = (state: ActionState) => sqlite.store.listActions({ states: [state], sinceMs: 0 }, { after: "", limit: 10 });
+
+  test.each<[string, Verdict, ActionState, string]>([
+    ["is done once it is found as wrong", Verdict.CONTRAINDICATED, ActionState.ISSUED, ""],
+    ["is over once it is found to be right", Verdict.AFFIRMING, ActionState.WITHDRAWN, "not-contradicted"],
+  ])("after a restart it waits on, and %s", async (_what, verdict, state, reason) => {
+    const sinceMs = Date.now() - 120_000;
+    const row = action(1, {
+      ...{ id: "A-0001", nodeId: NODE, containerId: idOf(0), containerName: "web-0", workload: "", driftId: "D-1", kind: ActionKind.RECREATE, ...ASKED },
+      ...{ state: ActionState.CAPTURING, capturing: { id: randomBytes(16), sinceMs, untilMs: sinceMs + 30_000 } },
+      ...{ createdAtMs: sinceMs, issuedAtMs: undefined, settledAtMs: undefined, intent: undefined },
+    });
+    // Its image is looked up: nothing can be said of it, and the drift stays.
+    await drifted(() => ({ ...judged(Verdict.UNKNOWN), actions: [{ row, before: undefined }] }), 1);
+    const engine = await open();
+    for (let tick = 0; tick < 3; tick++) await engine.tick();
+    expect(await listed(ActionState.CAPTURING)).toMatchObject([{ id: "A-0001", captureMissed: { code: "not-answered" } }]);
+    expect(engine.held()).toEqual({ "looking-up": 1 });
+    await sqlite.store.commit({ commits: [judged(verdict)], log: undefined });
+    await engine.tick();
+    expect(await sqlite.store.listActions({ states: [], sinceMs: 0 }, { after: "", limit: 10 })).toMatchObject([{ id: "A-0001", state, reason }]);
+    expect(engine.held()).toEqual({});
+    await engine.stop();
+  });
+});

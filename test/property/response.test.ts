@@ -944,6 +944,27 @@ test("what is captured first counts for all services until it is withdrawn, and 
   expect([again(ActionState.AWAITING), again(ActionState.CAPTURING), again(ActionState.CAPTURING, { paused: true })]).toEqual(["breaker", "act", "paused"]);
 });
 
+test("what waits for people or for its node waits on while nobody can say what its container is like; nothing is begun then, and what is right again, or nobody's to act on, is over", () => {
+  const judged = (verdict: Verdict) => ({ workload: bad("c1", { verdict, appraised: { verdict, content: verdict, reasons: [] } }) });
+  const unknown = judged(Verdict.UNKNOWN);
+  expect(why(unknown)).toBe("not-contradicted");
+  for (const state of [ActionState.AWAITING, ActionState.CAPTURING]) {
+    const own = captured({ containerId: "c1", workload: bad().workload, state });
+    const again = (more: Partial<Situation>): string => {
+      const decision = decide(situation({ history: [own], ...more }), own);
+      return decision.act ? "act" : decision.why;
+    };
+    expect(again(unknown)).toBe("looking-up");
+    expect(again(judged(Verdict.CONTRAINDICATED))).toBe("act");
+    for (const verdict of [Verdict.AFFIRMING, Verdict.WARNING]) expect(again(judged(verdict))).toBe("not-contradicted");
+    expect(again({ ...unknown, drifts: [] })).toBe("not-contradicted");
+    expect(again({ ...unknown, policy: policyOf("  mode: enforce\n") })).toBe("no-rule");
+    expect(again({ ...unknown, drifts: [open(), open({ number: 2, place: "layer" })] })).toBe("node-cause");
+    // Silence is told as that.
+    expect(again({ ...unknown, node: node("n1", { verdict: Verdict.UNKNOWN }) })).toBe("node-not-attested");
+  }
+});
+
 test("any sequence of verdicts makes no more actions than the breaker allows, in any hour and for any workload", () => {
   const verdict = fc.record({
     container: fc.integer({ min: 0, max: 40 }),

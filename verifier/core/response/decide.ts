@@ -155,7 +155,12 @@ export function isOverBudget({ verdict, appraised }: Pick<WorkloadRow, "verdict"
   return codes.includes("over-budget") && codes.every((code) => BESIDE.has(code) || (code.startsWith("provenance-") && code !== "provenance-unknown"));
 }
 
-/** @param own an action that is decided on again, and must not stand in its own way */
+/** Nothing says that it is right by now: a verifier that began anew looks its image up first, and what was found stays found meanwhile. */
+function isStillOpen(drifts: readonly DriftRow[], { appraised }: WorkloadRow): boolean {
+  return drifts.length > 0 && appraised.verdict === Verdict.UNKNOWN;
+}
+
+/** @param own an action that is decided on again, and must not stand in its own way; it waits while nobody can say what its container is like */
 export function decide(situation: Situation, own?: ActionRow): Decision {
   const idle = (why: Idle | Held): Decision => ({ act: false, why });
   const { policy, node, workload, drifts } = situation;
@@ -164,12 +169,15 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (node.revokedAtMs !== undefined || (node.verdict !== Verdict.AFFIRMING && node.verdict !== Verdict.WARNING)) return idle("node-not-attested");
   const contradicted = workload.verdict === Verdict.CONTRAINDICATED && workload.appraised.verdict === Verdict.CONTRAINDICATED;
   const overBudgetMs = isOverBudget(workload) ? situation.overBudgetMs : undefined;
-  if (!contradicted && overBudgetMs === undefined) return idle("not-contradicted");
+  const unsaid = !contradicted && overBudgetMs === undefined;
+  const awaited = unsaid && own !== undefined && isStillOpen(situation.drifts, workload);
+  if (unsaid && !awaited) return idle("not-contradicted");
   if (contradicted && drifts.length === 0) return idle("no-drift");
   const rule = policy.response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...workload, labels: {}, nodeName: node.name }));
   const ofNode = drifts.some((drift) => causeOf(drift) === "node");
   if (ofNode && !(situation.cordoned && rule?.node.includes("evict"))) return idle("node-cause");
   if (!rule) return idle("no-rule");
+  if (awaited) return idle("looking-up");
   const all = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
   const rests = restsOn({ ...workload, unmeasurable: !contradicted }, drifts, all, rule, situation.nowMs);
   if (rests) return idle(rests);
