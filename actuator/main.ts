@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The actuator's process: the only part of Hullmark that holds the container engine's socket for writing, or may evict a cluster's pods. Exit codes: 0 stopped, 1 failed, 2 wrong usage or configuration. */
+import "@hullmark/daemon/node-version";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";

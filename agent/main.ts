@@ -1,4 +1,5 @@
 /** The agent's composition root: reads the configuration, wires adapters to the core, runs until a signal. */
+import "@hullmark/daemon/node-version";
 import "./adapters/host/engine-flags.ts";
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";

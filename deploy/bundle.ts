@@ -28,9 +28,9 @@ const THREADS: Readonly<Record<string, string>> = {
   "pkcs11-thread": "verifier/adapters/pkcs11/thread.ts",
 };
 
-/** CommonJS modules inside an ES module bundle want these three. */
+/** CommonJS modules inside an ES module bundle want these three. A Node that has no such function must get as far as where it is told that it is too old. */
 const BANNER = [
-  'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);',
+  'const require = process.getBuiltinModule?.("node:module").createRequire(import.meta.url);',
   "const __filename = import.meta.filename;",
   "const __dirname = import.meta.dirname;",
 ].join("\n");
@@ -95,7 +95,8 @@ const OPTIONS = {
   outdir: BUILT,
   bundle: true,
   platform: "node",
-  target: "node22",
+  // Older than what the programs want (24): with syntax that is new a Node that is too old could say no more than that it does not know it.
+  target: "node20",
   format: "esm",
   banner: { js: BANNER },
   minifyWhitespace: true,
@@ -116,7 +117,7 @@ mkdirSync(BUILT, { recursive: true });
 await build({
   ...OPTIONS,
   entryPoints: Object.entries({ ...PROGRAMS, ...THREADS }).map(([out, path]) => ({ in: join(REPOSITORY, path), out })),
-  plugins: [replace],
+  plugins: [replace, builtins],
 });
 await build({
   ...OPTIONS,

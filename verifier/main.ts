@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The verifier's process: arguments, configuration, signals. Exit codes: 0 stopped, 1 failed, 2 wrong usage or configuration. */
+import "@hullmark/daemon/node-version";
 import "./engine.ts";
 import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { systemClock } from "./adapters/system-clock/index.ts";

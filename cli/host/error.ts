@@ -1,7 +1,6 @@
 /** Why a host could not be set up or cleared. The message says what to do; it is printed as it is. */
 export type HostErrorCode =
   | "NOT_ROOT"
-  | "NODE_TOO_OLD"
   | "NO_BUNDLE"
   | "NO_ENGINE"
   | "STATE_TAKEN"

@@ -13,13 +13,10 @@ const FILES = [
 ] as const;
 /** What the command loads as it needs it. */
 const PART = /^hullmark-[\w-]+\.mjs$/;
-const OLDEST_NODE = 22;
 const COMMAND_TIMEOUT_MS = 60_000;
 
-/** Where the bundle is: beside the bundled command, or in dist/ of a checkout. @throws HostError NO_BUNDLE, NODE_TOO_OLD */
+/** Where the bundle is: beside the bundled command, or in dist/ of a checkout. @throws HostError NO_BUNDLE */
 export function findBundle(): string {
-  if (Number(process.versions.node.split(".")[0]) < OLDEST_NODE)
-    throw new HostError("NODE_TOO_OLD", `Node ${process.versions.node} is too old for the services: run this with Node ${OLDEST_NODE} or newer`);
   const candidates = [import.meta.dirname, join(import.meta.dirname, "../../dist")];
   const bundle = candidates.find((directory) => FILES.every((file) => existsSync(join(directory, file))));
   if (!bundle) throw new HostError("NO_BUNDLE", `agent and verifier do not lie beside this command (${candidates[0]}); in a checkout: npm run build`);
