@@ -9,7 +9,7 @@ import { containerRules } from "../../verifier/core/policy/match.ts";
 
 const LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-type Told = { readonly hostname?: string; readonly extraHosts?: string[] };
+type Told = { readonly hostname?: string; readonly extraHosts?: string[]; readonly addresses?: string[]; readonly hostNamespaces?: string[] };
 
 const found = (line: string, configuration: Told, hostAliases?: readonly string[]): number => findings(line, configuration, hostAliases).length;
 
@@ -28,6 +28,13 @@ test("a container's own line has its name, with a domain the first label too, an
   expect(found("172.17.0.2\tweb", {})).toBe(0);
   for (const line of ["172.17.0.2\tweb.example.com example", "172.17.0.2\texample.com", "172.17.0.3\tweb.example.com web", "6.6.6.6\tweb"])
     expect(found(line, { hostname }), line).toBe(1);
+});
+
+test("the own line of a container that has no network any more is what the engine left; another name is not, nor where it has the host's network", () => {
+  const addresses: string[] = [];
+  expect(found("172.17.0.2\tweb\n172.17.0.2\tweb", { addresses })).toBe(0);
+  for (const line of ["172.17.0.2\tregistry.example", "172.17.0.2\tweb registry.example"]) expect(found(line, { addresses }), line).toBe(1);
+  expect(found("6.6.6.6\tweb", { addresses, hostNamespaces: ["net"] })).toBe(1);
 });
 
 test("a line is shown as it reads", () => {

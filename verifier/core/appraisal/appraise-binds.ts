@@ -77,12 +77,15 @@ function judgeHosts(lines: readonly string[], configuration: ContainerConfigurat
   // Of a name with a domain docker writes the first label too (libnetwork, etchosts).
   const own = new Set([configuration.hostname, configuration.hostname.split(".", 1)[0] ?? "", ...configuration.networkNames]);
   const addresses = new Set(configuration.addresses);
+  // Of a container that was taken off its networks (isolated, for one) docker leaves the own line, and an agent that was started since does not know that address any
+  // more. It has no way to anybody: where its own name leads is nothing to it.
+  const cutOff = addresses.size === 0 && !configuration.hostNamespaces.includes("net");
   const extra = new Set(configuration.extraHosts.map((each) => each.replace(/^([^:=]+)[:=](.*)$/, "$2 $1")));
   for (const line of lines) {
     const [address = "", ...names] = line.replace(/#.*$/, "").trim().split(/\s+/);
     if (address === "") continue;
     if (LOOPBACK.test(address) && names.every((name) => LOOPBACK_NAMES.has(name))) continue;
-    if (addresses.has(address) && names.every((name) => own.has(name) || name.startsWith(`${configuration.hostname}.`))) continue;
+    if ((cutOff || addresses.has(address)) && names.every((name) => own.has(name) || name.startsWith(`${configuration.hostname}.`))) continue;
     if (names.length > 0 && names.every((name) => extra.has(`${address} ${name}`))) continue;
     return unexpected("loopback, own addresses and declared extra hosts only", line);
   }
