@@ -7,7 +7,9 @@ import { HostError } from "../host/error.ts";
 import { DEFAULT_STATE } from "../host/layout.ts";
 import { up } from "../host/up.ts";
 import { EXIT } from "../output/exit-codes.ts";
+import { SigningError } from "../signing/errors.ts";
 import { within } from "./numbers.ts";
+import { readPolicy } from "./policy-file.ts";
 
 interface UpFlags {
   readonly state: string;
@@ -54,6 +56,7 @@ export function upCommand(): Command {
           commandConfig: config ?? (process.env["HULLMARK_CONFIG"] || HOST_CONFIG),
           dockerSocket: flags.dockerSocket,
           policyFile: flags.policy,
+          checkPolicy,
           plainHttpRegistries: flags.registryPlainHttp,
           nodeName: flags.nodeName,
           tcti: flags.tcti,
@@ -67,6 +70,15 @@ export function upCommand(): Command {
         }),
       );
     });
+}
+
+function checkPolicy(file: string): void {
+  try {
+    readPolicy(file);
+  } catch (error) {
+    if (!(error instanceof SigningError)) throw error;
+    throw new HostError("BAD_SETTINGS", `nothing was changed, for this policy could not be in force:\n${error.message}`);
+  }
 }
 
 export function print(line: string): void {

@@ -8,6 +8,7 @@ const MAX_LINES = 20;
 const CALL_MS = 30_000;
 /** Reasons of a container whose image has nothing to be compared with (docs/claims.md). */
 const WITHOUT_REFERENCE = new Set(["no-reference", "registry-unreachable", "unextractable", "resolving"]);
+const UNDECIDED: ReadonlySet<ProvenanceStatus> = new Set([ProvenanceStatus.UNKNOWN, ProvenanceStatus.UNSPECIFIED]);
 
 export async function imageSummary(channel: RpcChannel): Promise<string[]> {
   const client = channel.client(Query);
@@ -18,15 +19,24 @@ export async function imageSummary(channel: RpcChannel): Promise<string[]> {
   return summaryOf(workloads);
 }
 
-function summaryOf(workloads: readonly Workload[]): string[] {
+/** Pure. */
+export function summaryOf(workloads: readonly Workload[]): string[] {
   const images = new Map(workloads.map((workload) => [workload.configDigest || workload.imageReference, workload]));
-  const without = [...images.values()].flatMap(({ imageReference, configDigest, reasons }) => {
-    const reason = reasons.find(({ code }) => WITHOUT_REFERENCE.has(code));
-    return reason ? [`  ${printable(imageReference || configDigest, 80)}: ${printable(reason.detail || reason.code, 160)}`] : [];
+  const lack = ({ reasons }: Workload) => reasons.find(({ code }) => WITHOUT_REFERENCE.has(code));
+  const ready = [...images.values()].filter((image) => !lack(image));
+  const without = [...images.values()].flatMap((image) => {
+    const reason = lack(image);
+    return reason ? [`  ${printable(image.imageReference || image.configDigest, 80)}: ${printable(reason.detail || reason.code, 160)}`] : [];
   });
-  const ready = images.size - without.length;
-  const signed = [...images.values()].filter(({ provenance }) => provenance?.status === ProvenanceStatus.SIGNED).length;
-  const counts = [`${signed} signed`, `${ready - signed} unsigned`, ...(without.length > 0 ? [`${without.length} no reference`] : [])];
+  const signed = ready.filter(({ provenance }) => provenance?.status === ProvenanceStatus.SIGNED).length;
+  // Right after a start, or while a registry is away.
+  const unknown = ready.filter(({ provenance }) => UNDECIDED.has(provenance?.status ?? ProvenanceStatus.UNSPECIFIED)).length;
+  const counts = [
+    `${signed} signed`,
+    `${ready.length - signed - unknown} unsigned`,
+    ...(unknown > 0 ? [`${unknown} not known yet`] : []),
+    ...(without.length > 0 ? [`${without.length} no reference`] : []),
+  ];
   const more = without.length > MAX_LINES ? [`  and ${without.length - MAX_LINES} more: hullmark workloads --unknown`] : [];
   const total = `${without.length > 0 ? "!" : "✓"} ${images.size} ${images.size === 1 ? "image" : "images"}: ${counts.join(", ")}`;
   return [total, ...without.slice(0, MAX_LINES), ...more];

@@ -32,6 +32,8 @@ export interface UpOptions {
   /** What is undefined stays as an earlier `up` was told, or is the default. */
   readonly dockerSocket: string | undefined;
   readonly policyFile: string | undefined;
+  /** @throws HostError BAD_SETTINGS where the verifier would not take the policy. */
+  readonly checkPolicy: (file: string) => void;
   readonly plainHttpRegistries: readonly string[] | undefined;
   readonly nodeName: string | undefined;
   readonly tcti: string | undefined;
@@ -97,7 +99,7 @@ async function claimState(layout: Layout, before: HostRecord | undefined, option
     version: 1,
     systemd: options.systemd ?? before?.systemd ?? hostRunsSystemd(),
     dockerSocket: options.dockerSocket ?? before?.dockerSocket ?? "/var/run/docker.sock",
-    policyFile: options.policyFile === undefined ? (before?.policyFile ?? null) : resolve(options.policyFile),
+    policyFile: policyOf(before, options),
     plainHttpRegistries: [...(options.plainHttpRegistries ?? before?.plainHttpRegistries ?? [])],
     nodeName: options.nodeName ?? before?.nodeName ?? nodeNameOf(hostname()),
     tcti: options.tcti ?? before?.tcti ?? tctiOf(undefined),
@@ -120,8 +122,14 @@ function actConfigOf(before: HostRecord | undefined, { actConfigFile }: UpOption
   return actConfigFile === undefined ? (before?.actConfigFile ?? null) : actConfigFile && resolve(actConfigFile);
 }
 
-/** Before anything is stopped or written. @throws HostError BAD_SETTINGS */
+function policyOf(before: HostRecord | undefined, { policyFile }: UpOptions): string | null {
+  return policyFile === undefined ? (before?.policyFile ?? null) : resolve(policyFile);
+}
+
+/** Before anything is stopped or written: a verifier is not ready without its policy, and nobody would watch the host meanwhile. @throws HostError BAD_SETTINGS */
 async function mayBeSet(bundle: string, before: HostRecord | undefined, options: UpOptions): Promise<void> {
+  const policy = policyOf(before, options);
+  if (policy !== null) options.checkPolicy(policy);
   const file = actConfigOf(before, options);
   const act = options.act ?? before?.act ?? false;
   if (!act && options.actConfigFile) throw new HostError("BAD_SETTINGS", "--act-config is for an actuator, and none runs here: give --act too");
