@@ -1,6 +1,6 @@
 /** One drift in plain words, for whoever runs or builds the image: what happened, why it is not allowed, what is done about it, how it is mended or excused. Pure. */
 
-import { type Drift, DriftState } from "@hullmark/proto/v1/query";
+import { type Drift, DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
 import {
@@ -40,7 +40,7 @@ const ADVICE: Readonly<Record<string, string>> = {
     "Every container on this node that shares the layer is affected, and recreating one on the same node runs the altered bytes again. Treat the node as compromised.",
   "runtime-layer": "The runtime's own files were changed on the node: only root there can do that. Treat the node as compromised.",
   bind: "Only root on the node, or a container with write access to the file, can change it. Compare with what the engine was told, then recreate the container.",
-  process: "This code is not in the signed image, so nobody has vouched for it. Find out how it came there before you stop the process: stopping loses it.",
+  process: "This code is not in the image, so nobody has vouched for it. Find out how it came there before you stop the process: stopping loses it.",
   configuration:
     "The container was started otherwise than its image says, and no rule of the policy allows it. Correct the start command, or allow it in the policy.",
   mount: "Files under this mount are not in the image and are not appraised. Remove the mount, or allow its destination in the policy.",
@@ -112,7 +112,7 @@ function happened(drift: Drift, nowMs: number, command: Called): string[] {
   if (differences.length > MAX_SHOWN) lines.push(`${differences.length - MAX_SHOWN} more differences: ${command} drift show ${drift.id}`);
   if (origin && origin.layerIndex >= 0) {
     const step = origin.history ? `, by the build step "${printable(origin.history, 300)}"` : "";
-    lines.push(`The signed image brings it in layer ${origin.layerIndex}${step}.`);
+    lines.push(`The ${imageWord(drift)} brings it in layer ${origin.layerIndex}${step}.`);
   }
   if (!isLack(drift.kind)) lines.push(drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.");
   const atMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
@@ -123,7 +123,11 @@ function happened(drift: Drift, nowMs: number, command: Called): string[] {
   return lines;
 }
 
+/** Of an image that nobody signed, or of which that is not known, nothing may say that it is. */
+const imageWord = ({ provenance }: Drift): string => (provenance?.status === ProvenanceStatus.SIGNED ? "signed image" : "image");
+
 const isOf = (kinds: readonly string[], kind: string): boolean => kinds.includes(kind);
+/** IMAGE stands for what the image may be called. */
 const GROUND: readonly (readonly [kinds: readonly string[], text: string])[] = [
   [PROVENANCE_KINDS, "Policy asks for a signature or an attestation that this image does not have, or revokes what it has."],
   [NODE_KINDS, "What the node proves of itself is not what policy asks for, or contradicts itself."],
@@ -133,18 +137,18 @@ const GROUND: readonly (readonly [kinds: readonly string[], text: string])[] = [
     "Policy asks the node to prove what it booted, and it does not: nothing is known to be wrong, and nothing that runs there is vouched for. It leads to no action.",
   ],
   [ADMISSION_KINDS, "Policy refuses it, and somebody who may let it in all the same."],
-  [CODE_KINDS, "Only what the signed image holds may run."],
-  [CONFIGURATION_KINDS, "A container is to run as its signed image, and what declares it, say."],
+  [CODE_KINDS, "Only what the IMAGE holds may run."],
+  [CONFIGURATION_KINDS, "A container is to run as its IMAGE, and what declares it, say."],
 ];
 
 function notAllowed(drift: Drift, rule: string | undefined): string[] {
   const { kind } = drift;
-  const [, ground = "What runs is no longer what was signed."] = GROUND.find(([kinds]) => isOf(kinds, kind)) ?? [];
+  const [, ground = "What runs is no longer what the IMAGE holds."] = GROUND.find(([kinds]) => isOf(kinds, kind)) ?? [];
   const section = playbookOf(kind).replace(/^.*#/, "");
   const allowed = allowedBy(drift);
   const asked = isOf(PROVENANCE_KINDS, kind) || isOf(NODE_KINDS, kind) || isOf(UNPROVEN_KINDS, kind);
   return [
-    ground,
+    ground.replace("IMAGE", imageWord(drift)),
     `It is of kind ${printable(drift.origin?.place ?? "", 40)}/${printable(kind, 60)}, severity ${severityTitle(drift.severity).toLowerCase()} (docs/drift-kinds.md, ${section}).`,
     ruleLine(drift, rule),
     allowed === undefined

@@ -464,7 +464,7 @@ describe("told", () => {
     const { stdout: page, code } = await stack.hullmark("drift", "show", drift?.id ?? "");
     expect(code).toBe(1);
     for (const part of ["/usr/bin/curl", "sha256", "apt-get install", ACCEPTANCE.revision, "/bin/busybox", "write "]) expect(page).toContain(part);
-    expect((await stack.hullmark("drift", "explain", drift?.id ?? "")).stdout).toContain("no longer what was signed");
+    expect((await stack.hullmark("drift", "explain", drift?.id ?? "")).stdout).toContain("no longer what the signed image holds");
     expect((await stack.hullmark("drift", "ack", drift?.id ?? "", "-m", "known")).code).toBe(0);
     expect((await stack.hullmark("drift", "show", drift?.id ?? "")).stdout).toMatch(/Acked +admin at \S+: known/);
     await target.docker("rm", "-f", "shown");

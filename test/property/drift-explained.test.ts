@@ -1,7 +1,7 @@
 /** `drift explain`: its command asks for what the verifier would grant, and says why where it would not; each kind is explained; no name gets out of its line. */
 import { create } from "@bufbuild/protobuf";
 import { Severity } from "@hullmark/proto/v1/common";
-import { DifferenceSchema, type Drift, DriftSchema, DriftState } from "@hullmark/proto/v1/query";
+import { DifferenceSchema, type Drift, DriftSchema, DriftState, ProvenanceSchema, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionSchema, ActionState } from "@hullmark/proto/v1/response";
 import { decidingRule } from "@hullmark/verifier/core/policy/deciding";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
@@ -48,7 +48,7 @@ test("a changed file: what, by which build step, by whom and when, what would al
   expect(happened).toEqual([
     "shop (container shop-1 on w-1): /etc/app.conf altered (changed inside the container).",
     `sha256: expected ${"a".repeat(64)}, found ${"b".repeat(64)}.`,
-    `The signed image brings it in layer 2, by the build step "${HISTORY}".`,
+    `The image brings it in layer 2, by the build step "${HISTORY}".`,
     "It was done by /usr/bin/vim (pid 7, uid 0) in container c1.",
     "It was done at 2026-01-01T23:00:00.000Z, 60m ago.",
   ]);
@@ -57,6 +57,16 @@ test("a changed file: what, by which build step, by whom and when, what would al
   expect(mend[0]).toBe("If it is to be so, make the change in the build step of layer 2: COPY app.conf /etc/app.conf");
   expect(exception.request).toBe("hullmark exception request D-7K2Q --seen 0123456789abcdef -m REASON --until 7d");
   expect(pageOf(of)).toContain(`\n    ${exception.request}\n`);
+});
+
+test("only an image that is signed is called so", () => {
+  const said = (status: ProvenanceStatus, kind: string) => {
+    const { happened, notAllowed } = explain(drift({ kind, provenance: create(ProvenanceSchema, { status }) }), [], NOW_MS, "shop", "hullmark");
+    return `${happened.find((line) => line.includes("brings it"))} ${notAllowed[0]}`;
+  };
+  const { SIGNED, UNSIGNED, UNKNOWN } = ProvenanceStatus;
+  expect(said(SIGNED, "content")).toMatch(/^The signed image brings it .*no longer what the signed image holds\.$/);
+  for (const status of [UNSIGNED, UNKNOWN]) for (const kind of ["content", "code-unknown", "env"]) expect(said(status, kind)).not.toContain("signed");
 });
 
 test("which rule decides, that none does, and that nobody can tell", () => {
@@ -90,7 +100,7 @@ test("the build step, as builders write it in an image's history", () => {
   expect(dockerfileLine('/bin/sh -c #(nop)  CMD ["sh"]')).toBe('CMD ["sh"]');
   expect(dockerfileLine("COPY a /b # buildkit")).toBe("COPY a /b");
   expect(dockerfileLine(`COPY ${" ".repeat(1_000_000)}x # buildkit`)).toHaveLength(1_000_006);
-  expect(explain(drift({ history: "" }), [], NOW_MS, "shop", "hullmark").happened).toContain("The signed image brings it in layer 2.");
+  expect(explain(drift({ history: "" }), [], NOW_MS, "shop", "hullmark").happened).toContain("The image brings it in layer 2.");
   expect(dockerfileLine("bazel build ...")).toBe("bazel build ...");
 });
 
