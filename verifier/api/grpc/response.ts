@@ -89,7 +89,8 @@ export function responseService(services: ResponseServices): ServiceImplementati
   /** What is out of the caller's namespaces is refused as what is not there: in the words that the core has for that. @returns the id */
   const inReach = async (given: string, context: CallContext): Promise<string> => {
     const id = given.slice(0, 32).toUpperCase();
-    if (reachIn(context, services) !== "cluster" && !(await readAction(id, context))) throw new ResponseError("NOT_FOUND", "no such action");
+    if (reachIn(context, services) !== "cluster" && !(await readAction(id, context)))
+      throw new ResponseError("NOT_FOUND", "no such action", "hullmark action ls lists them");
     return id;
   };
   return {
@@ -111,13 +112,13 @@ export function responseService(services: ResponseServices): ServiceImplementati
     },
     async getAction({ id }, context) {
       const row = await readAction(id.slice(0, 32).toUpperCase(), context);
-      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id", fix: "hullmark action ls lists them" });
       return { action: actionMessage(row) };
     },
     async *fetchCapture({ actionId, reason }, context) {
       const why = reasonOf(reason);
       const row = await readAction(actionId.slice(0, 32).toUpperCase(), context);
-      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "actionId" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "actionId", fix: "hullmark action ls lists them" });
       const { id, nodeId, capture } = row;
       if (!capture) throw new RpcError("FAILED_PRECONDITION", "nothing was captured for this action", { reason: "NO_CAPTURE", fix: "hullmark capture ls" });
       const { name } = operatorOf(context, services);
@@ -245,7 +246,7 @@ async function acting<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (!(error instanceof ResponseError)) throw rpcErrorOf(error);
-    throw new RpcError(STATUS[error.code], error.message, { reason: error.code });
+    throw new RpcError(STATUS[error.code], error.message, { reason: error.code, fix: error.fix });
   }
 }
 

@@ -354,7 +354,7 @@ export class ResponseEngine {
     return this.#inTurn(async () => {
       const { store, policy, nowMs } = this.#services;
       const row = this.#rows.get(id) ?? (await store.readAction(id));
-      if (!row) throw new ResponseError("NOT_FOUND", "no such action");
+      if (!row) throw new ResponseError("NOT_FOUND", "no such action", "hullmark action ls lists them");
       const own = [...this.#rows.all()].filter((each) => each.nodeId === row.nodeId && each.containerId === row.containerId);
       const why = refuseUndo(row, own);
       if (why !== undefined) throw new ResponseError("NOT_UNDOABLE", why);
@@ -477,7 +477,7 @@ export class ResponseEngine {
 
   #awaiting(id: string): ActionRow {
     const row = this.#rows.get(id);
-    if (!row) throw new ResponseError("NOT_FOUND", "no such action");
+    if (!row) throw new ResponseError("NOT_FOUND", "no such action", "hullmark action ls lists them");
     if (row.state !== ActionState.AWAITING) throw new ResponseError("NOT_AWAITING", "this action does not wait for approval");
     return row;
   }

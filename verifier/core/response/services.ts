@@ -47,10 +47,13 @@ export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "NOT_UNDOABLE" | 
 
 export class ResponseError extends Error {
   readonly code: ResponseErrorCode;
+  /** What to do about it; empty: the message says it. */
+  readonly fix: string;
 
-  constructor(code: ResponseErrorCode, message: string) {
+  constructor(code: ResponseErrorCode, message: string, fix = "") {
     super(message);
     this.name = "ResponseError";
     this.code = code;
+    this.fix = fix;
   }
 }
