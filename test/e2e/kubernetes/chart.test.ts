@@ -563,6 +563,17 @@ describe("the chart", () => {
     for (const mount of mounts) expect(mount).toMatchObject({ readOnly: true, mountPropagation: "HostToContainer" });
   });
 
+  test("has the agent keep captures for as long as its values say, also where nobody is named any more to open others", async () => {
+    const agent = ["--show-only", "templates/agent.yaml", "--set", "agent.capture.keepHours=720,agent.state.hostPath=/var/lib/hullmark/agent"];
+    for (const recipients of [[], ["--set", "agent.capture.recipients={age1x}"]]) {
+      const rendered = await helm("template", "hullmark", CHART, "--kube-version=1.33.0", ...agent, ...recipients);
+      const config = parseAllDocuments(rendered)
+        .map((each) => each.toJS())
+        .find((each) => each?.kind === "ConfigMap");
+      expect(parse(config.data["agent.yaml"]).capture).toMatchObject({ keepHours: 720 });
+    }
+  });
+
   let before: readonly string[];
   let traces: NodeTraces;
 

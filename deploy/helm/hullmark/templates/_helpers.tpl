@@ -63,10 +63,9 @@ scrub: { bytesPerSecond: {{ .Values.agent.scrub.bytesPerSecond | int64 }} }
 contents: {{ dict "allow" .allow "deny" .deny "maxBytes" (int64 .maxBytes) "hourly" (int64 .hourly) | toJson }}
 {{- end }}
 {{- with .Values.agent.capture }}
-{{- if .recipients }}
-{{- if not $.Values.agent.state.hostPath }}{{ fail "agent.capture.recipients: want agent.state.hostPath: a capture must outlive the agent's pod" }}{{ end }}
+{{- if and .recipients (not $.Values.agent.state.hostPath) }}{{ fail "agent.capture.recipients: want agent.state.hostPath: a capture must outlive the agent's pod" }}{{ end }}
+{{- /* Also without recipients: what was captured before is kept for this time. */}}
 capture: {{ dict "recipients" .recipients "keepHours" (int64 .keepHours) "maxBytes" (int64 .maxBytes) "maxSeconds" (int64 .maxSeconds) "handOut" .handOut | toJson }}
-{{- end }}
 {{- end }}
 log: { level: {{ .Values.agent.logLevel }} }
 {{- end }}
