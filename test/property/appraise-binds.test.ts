@@ -9,7 +9,7 @@ import { containerRules } from "../../verifier/core/policy/match.ts";
 
 const LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-type Told = { readonly hostname?: string; readonly extraHosts?: string[]; readonly addresses?: string[]; readonly hostNamespaces?: string[] };
+type Told = Partial<Record<"extraHosts" | "addresses" | "networkNames" | "hostNamespaces", string[]>> & { readonly hostname?: string };
 
 const found = (line: string, configuration: Told, hostAliases?: readonly string[]): number => findings(line, configuration, hostAliases).length;
 
@@ -33,8 +33,19 @@ test("a container's own line has its name, with a domain the first label too, an
 test("the own line of a container that has no network any more is what the engine left; another name is not, nor where it has the host's network", () => {
   const addresses: string[] = [];
   expect(found("172.17.0.2\tweb\n172.17.0.2\tweb", { addresses })).toBe(0);
+  // A line for each network that it was on, and for each family.
+  expect(found("172.18.0.2\tweb\n192.168.16.3\tweb\nfd12:3456:789a::2\tweb", { addresses })).toBe(0);
+  expect(found("10.1.0.2\tweb.example.com web", { addresses, hostname: "web.example.com" })).toBe(0);
   for (const line of ["172.17.0.2\tregistry.example", "172.17.0.2\tweb registry.example"]) expect(found(line, { addresses }), line).toBe(1);
-  expect(found("6.6.6.6\tweb", { addresses, hostNamespaces: ["net"] })).toBe(1);
+  expect(found("172.17.0.2\tweb", { addresses, hostNamespaces: ["net"] })).toBe(1);
+});
+
+test("nor is what the engine never writes: an own name at an address that its networks do not have, or names that others know it by", () => {
+  const told = { addresses: [], networkNames: ["shop-web-1", "api"] };
+  for (const address of ["6.6.6.6", "172.32.0.2", "192.169.0.2", "2001:db8::6", "100.66.6.6"])
+    expect(found(`172.17.0.2\tweb\n${address}\tweb`, told), address).toBe(1);
+  for (const line of ["172.17.0.2\tweb.example.com", "172.17.0.2\tweb.web", "172.17.0.2\tapi", "172.17.0.2\tshop-web-1"])
+    expect(found(line, told), line).toBe(1);
 });
 
 test("a line is shown as it reads", () => {

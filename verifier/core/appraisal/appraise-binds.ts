@@ -14,6 +14,8 @@ const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
   "ip6-allrouters",
 ]);
 const LOOPBACK = /^(127\.0\.0\.1|::1|fe00::[012]|fe00::|ff00::0|ff00::|ff02::1|ff02::2)$/;
+/** Of RFC 1918 and RFC 4193: from these an engine takes its networks, unless it is told others. */
+const PRIVATE = /^(10\.\d+|172\.(1[6-9]|2\d|3[01])|192\.168)\.\d+\.\d+$|^f[cd][0-9a-f]{2}:[0-9a-f:]+$/;
 
 /** The engine removed the container whose network, and with it whose files, this one has: what they should be nobody can say. Bars judging. */
 export const NETWORK_OWNER_GONE = "network-owner-gone";
@@ -75,17 +77,19 @@ function unexpected(expected: string, line: string): Problem {
 /** Every line must be loopback, an own address with an own name, or a declared extra host. */
 function judgeHosts(lines: readonly string[], configuration: ContainerConfiguration): Problem | undefined {
   // Of a name with a domain docker writes the first label too (libnetwork, etchosts).
-  const own = new Set([configuration.hostname, configuration.hostname.split(".", 1)[0] ?? "", ...configuration.networkNames]);
+  const written = new Set([configuration.hostname, configuration.hostname.split(".", 1)[0] ?? ""]);
+  const own = new Set([...written, ...configuration.networkNames]);
   const addresses = new Set(configuration.addresses);
-  // Of a container that was taken off its networks (isolated, for one) docker leaves the own line, and an agent that was started since does not know that address any
-  // more. It has no way to anybody: where its own name leads is nothing to it.
+  // Of a container that was taken off its networks (isolated, for one) docker leaves the own line of each, and an agent that was started since does not know these
+  // addresses any more. It has no way to anybody: where its own name leads is nothing to it, as long as that is where an engine's networks lie.
   const cutOff = addresses.size === 0 && !configuration.hostNamespaces.includes("net");
   const extra = new Set(configuration.extraHosts.map((each) => each.replace(/^([^:=]+)[:=](.*)$/, "$2 $1")));
   for (const line of lines) {
     const [address = "", ...names] = line.replace(/#.*$/, "").trim().split(/\s+/);
     if (address === "") continue;
     if (LOOPBACK.test(address) && names.every((name) => LOOPBACK_NAMES.has(name))) continue;
-    if ((cutOff || addresses.has(address)) && names.every((name) => own.has(name) || name.startsWith(`${configuration.hostname}.`))) continue;
+    if (addresses.has(address) && names.every((name) => own.has(name) || name.startsWith(`${configuration.hostname}.`))) continue;
+    if (cutOff && PRIVATE.test(address) && names.every((name) => written.has(name))) continue;
     if (names.length > 0 && names.every((name) => extra.has(`${address} ${name}`))) continue;
     return unexpected("loopback, own addresses and declared extra hosts only", line);
   }
