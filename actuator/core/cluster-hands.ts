@@ -80,7 +80,7 @@ export class ClusterHands implements Hands {
     return { ...chosen, before };
   }
 
-  /** Whoever deploys should know why what is not trusted, or has drifted, runs on. Its own limits pass, and are not told. */
+  /** Whoever deploys should know why what is not trusted, or has drifted, runs on. What passes is not told. */
   async #tellRefusal(
     { id: intentId, actionId, logIndex, kind, pod }: CheckedIntent,
     found: ClusterPod | undefined,
@@ -88,7 +88,7 @@ export class ClusterHands implements Hands {
     atMs: number,
   ): Promise<void> {
     const of = REFUSED[kind];
-    if (refusal === undefined || refusal === "breaker" || refusal === "cooling-down" || !of || !pod || found?.uid !== pod.uid) return;
+    if (refusal === undefined || UNTOLD.has(refusal) || !of || !pod || found?.uid !== pod.uid) return;
     await this.#tell({ intentId, actionId, logIndex }, pod, of.reason, `${of.words}: ${refusal}${detail ? `: ${detail}` : ""}`, atMs);
   }
 
@@ -193,6 +193,8 @@ const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set([
   "IsolationFailed",
   "ReleaseFailed",
 ]);
+/** What passes by itself: the actuator's own limits, and a pod that ends. */
+const UNTOLD: ReadonlySet<string> = new Set(["breaker", "cooling-down", "terminating"]);
 /** How the Event of a refusal is called, and begins. */
 const REFUSED: { readonly [kind in ActionKind]?: { readonly reason: PodEvent["reason"]; readonly words: string } } = {
   [ActionKind.EVICT]: { reason: "EvictionFailed", words: "was not evicted" },

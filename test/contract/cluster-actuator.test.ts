@@ -169,6 +169,12 @@ describe("what it cannot be made to do", () => {
     expect(cluster.events.map(({ pod, reason }) => `${pod.name} ${reason}`)).toEqual(["a Evicting"]);
   });
 
+  test("nor is told of one that ends already: that passes too, for it goes by itself", async () => {
+    await actuator().offer(intent(cluster.add("web", { endsMs: T0 })));
+    expect(outcomes()).toEqual(["REFUSED terminating"]);
+    expect(cluster.events).toEqual([]);
+  });
+
   test("policy that says so takes what nobody would make again", async () => {
     await actuator().offer(intent(cluster.add("web", { owner: undefined }), { owners: ["bare-pod"] }));
     await actuator().resume();
