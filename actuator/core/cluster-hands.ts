@@ -80,7 +80,7 @@ export class ClusterHands implements Hands {
     return { ...chosen, before };
   }
 
-  /** Whoever deploys should know why what is not trusted, or has drifted, runs on. What passes is not told. */
+  /** Whoever deploys should know why what is not trusted, or has drifted, runs on. What passes is not told, nor is anything written on what nothing is done about, or on a pod by another node's word. */
   async #tellRefusal(
     { id: intentId, actionId, logIndex, kind, pod }: CheckedIntent,
     found: ClusterPod | undefined,
@@ -88,7 +88,8 @@ export class ClusterHands implements Hands {
     atMs: number,
   ): Promise<void> {
     const of = REFUSED[kind];
-    if (refusal === undefined || UNTOLD.has(refusal) || !of || !pod || found?.uid !== pod.uid) return;
+    if (refusal === undefined || UNTOLD.has(refusal) || !of || !pod) return;
+    if (found?.uid !== pod.uid || found.nodeName !== pod.nodeName) return;
     await this.#tell({ intentId, actionId, logIndex }, pod, of.reason, `${of.words}: ${refusal}${detail ? `: ${detail}` : ""}`, atMs);
   }
 
@@ -193,8 +194,8 @@ const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set([
   "IsolationFailed",
   "ReleaseFailed",
 ]);
-/** What passes by itself: the actuator's own limits, and a pod that ends. */
-const UNTOLD: ReadonlySet<string> = new Set(["breaker", "cooling-down", "terminating"]);
+/** What passes by itself, the actuator's own limits and a pod that ends; and pods that are none of its business. */
+const UNTOLD: ReadonlySet<string> = new Set(["breaker", "cooling-down", "terminating", "protected"]);
 /** How the Event of a refusal is called, and begins. */
 const REFUSED: { readonly [kind in ActionKind]?: { readonly reason: PodEvent["reason"]; readonly words: string } } = {
   [ActionKind.EVICT]: { reason: "EvictionFailed", words: "was not evicted" },

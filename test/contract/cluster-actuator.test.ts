@@ -169,6 +169,20 @@ describe("what it cannot be made to do", () => {
     expect(cluster.events.map(({ pod, reason }) => `${pod.name} ${reason}`)).toEqual(["a Evicting"]);
   });
 
+  test.each<[string, Parameters<FakeCluster["add"]>, IntentInit]>([
+    ["a pod of the system", ["etcd", {}, "kube-system"], {}],
+    ["one of its own namespace", ["verifier", {}, OWN_NAMESPACE], {}],
+    ["a protected service", ["db-1"], {}],
+    ["a pod of another node, by this one's word", ["web"], { podNode: "w-2" }],
+    ["a static pod of another node, by the uid that the API server has of it", ["web", { isStatic: true }], { podNode: "w-2" }],
+  ])("nothing is written on %s", async (_name, added, more) => {
+    const pod = cluster.add(...added);
+    const uid = cluster.pods.get(`${added[2] ?? "shop"}/${added[0]}`)?.uid ?? "";
+    await actuator().offer(intent(pod, { ...more, podUid: uid }));
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED }]);
+    expect(cluster.events).toEqual([]);
+  });
+
   test("nor is told of one that ends already: that passes too, for it goes by itself", async () => {
     await actuator().offer(intent(cluster.add("web", { endsMs: T0 })));
     expect(outcomes()).toEqual(["REFUSED terminating"]);
