@@ -116,7 +116,7 @@ export class ClusterHands implements Hands {
     const tell = (reason: PodEvent["reason"], note: string): Promise<void> => this.#tell(entry, pod, reason, note, nowMs);
     const result = await this.#isolation.step(entry, pod, nowMs, tell, passing);
     const release = entry.kind === ActionKind.RELEASE;
-    if (result.outcome !== Outcome.DONE)
+    if (result.outcome !== Outcome.DONE && !UNTOLD.has(result.reason))
       await tell(release ? "ReleaseFailed" : "IsolationFailed", `was not ${release ? "released" : "isolated"}: ${result.detail || result.reason}`);
     return result;
   }

@@ -85,7 +85,12 @@ export class PodIsolation {
     const labelled = found.labels[ISOLATED_LABEL] === actionId;
     if (!labelled && nowMs >= expiresAtMs) return failed("expired", "the API server did not let it be asked in time");
     // Whoever may label pods may have put the label on before: the policy is not taken for granted by it.
-    await fence.raise(pod);
+    const unraised = await fence.raise(pod).catch((error: unknown) => {
+      // In a namespace that is being deleted nothing can be made any more, and all that runs there goes with it.
+      if (found.endsMs !== undefined && error instanceof EngineError && error.code !== "ENGINE_UNREACHABLE") return error;
+      throw error;
+    });
+    if (unraised) return { outcome: Outcome.REFUSED, reason: "terminating", detail: unraised.message.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
     passing("fenced");
     if (!labelled) await fence.label(pod, actionId);
     passing("labelled");

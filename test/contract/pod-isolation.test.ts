@@ -113,6 +113,14 @@ test("one that ends, and may take its time for that, is cut off until it has", a
   expect(labelOf("web")).toBe("A-7K2Q");
 });
 
+test("one that ends in a namespace that ends with it, where nothing can be made any more, is left to end: no failure, and nothing to tell", async () => {
+  fence.failures.set("raise", new EngineError("ENGINE_REFUSED", "the API server answers 403: it is being terminated"));
+  await actuator().offer(intent(cluster.add("web", { endsMs: T0 + 30_000 })));
+  expect(outcomes()).toEqual(["REFUSED terminating"]);
+  expect(labelOf("web")).toBeUndefined();
+  expect(cluster.events).toEqual([]);
+});
+
 test.each<[string, IntentInit, string]>([
   ["another pod under that name", { podUid: randomUUID() }, "other-pod"],
   ["a pod of another node", { podNode: "w-2" }, "on-other-node"],
