@@ -449,8 +449,11 @@ describe("the chart", () => {
       await expect(
         helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", `agent.tpm.tcti=swtpm:path=${socket},agent.state.hostPath=/var/lib/hullmark`),
       ).rejects.toThrow(/agent.tpm.tcti/);
-    // Of Docker's layers nothing is there.
-    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.kind=docker")).rejects.toThrow("rootDirectory");
+    // Of Docker's own folder nothing is there; where its images are in containerd's store it is besides that.
+    const docker = (more = "") => helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", `agent.runtime.kind=docker${more}`);
+    for (const more of ["", ",agent.runtime.extraHostPaths={/var/lib/containerd/}"])
+      await expect(docker(more)).rejects.toThrow(/rootDirectory.*extraHostPaths/);
+    expect(await docker(",agent.runtime.extraHostPaths={/var/lib/docker}")).toContain('mountPath: "/var/lib/docker"');
     // A capture that goes with the agent's pod is none.
     await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.capture.recipients={age1x}")).rejects.toThrow("state.hostPath");
   });

@@ -49,7 +49,9 @@ measuredBoot: { eventLog: none, imaList: none }
 {{- end }}
 runtime:
 {{- if eq .Values.agent.runtime.kind "docker" }}
-{{- if eq (clean .Values.agent.runtime.rootDirectory) "/var/lib/containerd" }}{{ fail "agent.runtime.rootDirectory: is containerd's, where Docker's layers are not: name Docker's, as a rule /var/lib/docker" }}{{ end }}
+{{- $ofContainerd := true }}
+{{- range prepend .Values.agent.runtime.extraHostPaths .Values.agent.runtime.rootDirectory }}{{ if ne (clean .) "/var/lib/containerd" }}{{ $ofContainerd = false }}{{ end }}{{ end }}
+{{- if $ofContainerd }}{{ fail "agent.runtime.rootDirectory: is containerd's, and Docker's own folder is not there: name that, as a rule /var/lib/docker; where Docker's images are in containerd's store, one of the two in agent.runtime.extraHostPaths" }}{{ end }}
   docker: { socket: {{ printf "%s/%s" .Values.agent.runtime.socketDirectory .Values.agent.runtime.socket | quote }} }
 {{- else }}
   cri:
