@@ -101,3 +101,12 @@ test("in another container's network it asks for no name and no ports of its own
   expect(HostConfig).toMatchObject({ NetworkMode: `container:${"2".repeat(64)}` });
   expect(rest).toEqual({ name: "web", Image: "r/web@sha256:1", User: "web", Labels: expect.anything() });
 });
+
+test("with the host's name it asks for none, which an engine refuses beside that: in the host's network it tells of it as if it had been asked for", () => {
+  const asked = { Domainname: "example", ExposedPorts: { "80/tcp": {} } } as Config;
+  const made = (UTSMode: string, NetworkMode = "host") =>
+    creationOf(container(asked, { HostConfig: { NetworkMode, UTSMode } } as unknown as Partial<Inspected>), { name: "web", image: "r/web", intentId: "i" });
+  expect(made("")).toMatchObject({ Hostname: "web", ...asked });
+  for (const network of ["host", "bridge"]) expect(Object.keys(made("host", network))).toEqual(["ExposedPorts", "name", "Image", "Labels", "HostConfig"]);
+  expect(made("host", `container:${"2".repeat(64)}`)).not.toHaveProperty("ExposedPorts");
+});

@@ -32,11 +32,15 @@ export function creationOf(old: Inspected, { name, image, intentId }: { readonly
   };
 }
 
-/** In another container's network the engine tells of that one's name, and refuses to be asked for any, or for ports (moby `validateNetContainerMode`). */
+/**
+ * In another container's network the engine tells of that one's name, and refuses to be asked for any, or for ports (moby `validateNetContainerMode`). In the host's
+ * network it tells of the host's, and refuses any beside the host's UTS namespace (`validateNetMode`).
+ */
 function ofItsOwn({ Config, HostConfig }: Inspected): Partial<Inspected["Config"]> {
-  if (!HostConfig.NetworkMode?.startsWith("container:")) return Config;
-  const { Hostname: _name, Domainname: _domain, ExposedPorts: _ports, ...config } = Config;
-  return config;
+  const inOthersNetwork = HostConfig.NetworkMode?.startsWith("container:");
+  const byOthersName = inOthersNetwork || /^(host|container:)/.test(HostConfig.UTSMode ?? "");
+  const ofOthers = [...(byOthersName ? ["Hostname", "Domainname"] : []), ...(inOthersNetwork ? ["ExposedPorts"] : [])];
+  return Object.fromEntries(Object.entries(Config).filter(([key]) => !ofOthers.includes(key)));
 }
 
 /** Of an image's configuration, what a container takes over that is not told otherwise. */
