@@ -1,6 +1,6 @@
 /**
  * Ends a program whose Node is older than what it is tested with: what an older one lacks shows only as it is called. The first import of each main.ts; imports
- * nothing, for a module that an older Node does not have would end the program before it says why. Exit code 2, wrong configuration: no restart mends it.
+ * nothing, for a module that an older Node does not have would end the program before it says why. Exit code 2, as of a wrong configuration.
  */
 const OLDEST_NODE = 24;
 

@@ -69,6 +69,7 @@ export function unitText({ name, description, argv, before }: ServiceDefinition,
     `ExecStart=${argv.map(quoted).join(" ")}`,
     // The verifier looks for registry credentials in the home directory of root.
     "Environment=HOME=/root",
+    // Also after exit code 2, a configuration that is wrong or cannot be read: it may be put right, or readable, in the meantime, and nobody starts the service then.
     "Restart=always",
     "RestartSec=2",
     "TimeoutStopSec=30",
