@@ -259,16 +259,30 @@ describe("an undo that waits for a second person", () => {
     await engine.stop();
   });
 
-  test("waits while nothing else is due, and ends with its container, and after a day", async () => {
+  test("waits while nothing else is due, and ends after a day", async () => {
     const { engine, id } = await asked();
     await engine.tick();
     expect(await read(id)).toMatchObject({ state: ActionState.AWAITING });
     nowMs = T0 + 2000 + HISTORY_MS;
     await ended(engine, id, "unanswered");
-    const again = await engine.undo(isolation.id, "ada", "once more");
-    await sqlite.store.commit({ commits: [{ removedWorkloads: [{ nodeId: NODE, containerId: CONTAINER }] }], log: undefined });
-    await ended(engine, again.id, "gone");
     expect(issued).toEqual([]);
+    await engine.stop();
+  });
+
+  test("outlives its container: the pod is isolated with the one that was started anew in it, and one that is stopped is joined to its networks again", async () => {
+    const { engine, id } = await asked();
+    await sqlite.store.commit({ commits: [{ removedWorkloads: [{ nodeId: NODE, containerId: CONTAINER }] }], log: undefined });
+    engine.removed(NODE, CONTAINER);
+    await engine.tick();
+    expect(await read(id)).toMatchObject({ state: ActionState.AWAITING });
+    expect(await engine.approve(id, "bob")).toMatchObject({ kind: ActionKind.RELEASE, state: ActionState.ISSUED });
+    await engine.stop();
+  });
+
+  test("ends with its node", async () => {
+    const { engine, id } = await asked();
+    nodes = new Map();
+    await ended(engine, id, "gone");
     await engine.stop();
   });
 });

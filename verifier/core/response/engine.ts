@@ -657,13 +657,12 @@ export class ResponseEngine {
     if (row.kind !== ActionKind.RELEASE) return undefined;
     // Nobody's second word keeps what has come since, or lasts for too long, from being acted on.
     const decision = await this.#decideInEarnest(row);
-    if (decision.act) {
-      // Of an isolation that was not heard of, or failed, another is due in any case: that is what people speak against.
-      const contained = this.#rows.get(row.undoes ?? "")?.state === ActionState.DONE;
-      const since = "drift" in decision && (decision.drift?.committedAtMs ?? 0) > row.createdAtMs;
-      return contained || since ? "another-action" : undefined;
-    }
-    return decision.why === "gone" ? "gone" : undefined;
+    // Of a container that is gone it goes on: its pod is isolated still, with the one that was started anew in it, and one that is stopped has its networks to come back to. The actuator knows.
+    if (!decision.act) return undefined;
+    // Of an isolation that was not heard of, or failed, another is due in any case: that is what people speak against.
+    const contained = this.#rows.get(row.undoes ?? "")?.state === ActionState.DONE;
+    const since = "drift" in decision && (decision.drift?.committedAtMs ?? 0) > row.createdAtMs;
+    return contained || since ? "another-action" : undefined;
   }
 
   async #settle(row: ActionRow, state: ActionState, reason: string): Promise<void> {
