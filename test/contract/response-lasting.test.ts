@@ -150,6 +150,36 @@ describe("a layer that is not as signed after it was purged", () => {
     expect(purged.held()).toEqual({});
     await purged.stop();
   });
+
+  test("is over once people say that they took it off, though nothing tells any more that it is altered, and no image is known that stands on it", async () => {
+    await stored(failed);
+    const engine = await open();
+    await engine.tick();
+    expect(await engine.affected(NODE)).toEqual([]);
+    await expect(engine.purge(NODE, "0", "ada", "INC-1")).rejects.toMatchObject({ code: "NOT_PURGEABLE" });
+    await expect(engine.purge(NODE, "1", "ada", "INC-1", true)).rejects.toMatchObject({ code: "NOT_PURGEABLE" });
+    const purge = { ...PURGE, byHand: true, purgedAtMs: nowMs };
+    const { id } = await engine.purge(NODE, "0", "ada", "INC-1", true);
+    expect(await read(id)).toMatchObject({ state: ActionState.ISSUED, reason: "measuring", purge });
+    await engine.tick();
+    expect([engine.held(), engine.claims]).toEqual([{}, []]);
+    nowMs += 2 * HISTORY_MS;
+    for (let tick = 0; tick < 3; tick++) await engine.tick();
+    expect([engine.held(), (await read(id))?.reason]).toEqual([{}, "not-measured"]);
+    await engine.stop();
+    const again = await open();
+    await again.tick();
+    expect(again.held()).toEqual({});
+    await again.stop();
+  });
+
+  test("of an image's configuration stays about that image, also where people say that they took it off", async () => {
+    await stored({ ...failed, driftId: "", purge: { ...PURGE, purgedAtMs: T0 - 55_000, configDigest: CONFIG } });
+    const engine = await open();
+    const { id } = await engine.purge(NODE, CHAIN, "ada", "INC-1", true);
+    expect((await read(id))?.purge).toMatchObject({ chainId: CHAIN, configDigest: CONFIG, byHand: true });
+    await engine.stop();
+  });
 });
 
 describe("an action of which no report came in time", () => {

@@ -374,7 +374,7 @@ export class ResponseEngine {
       const { nodes, nowMs, policy } = this.#services;
       const row = nodes().find(({ id, name }) => id === node || name === node);
       if (!row) throw new ResponseError("NOT_FOUND", "no such node");
-      const { purge, drift, workloads } = await this.#toPurge(row.id, layer);
+      const { purge, drift, workloads } = await this.#toPurge(row.id, layer, byHand);
       const number = ++this.#lastNumber;
       const action = newPurge(number, { policy: policy(), node: row }, purge, drift, workloads, { by, reason }, nowMs());
       const same = [...this.#rows.all()].find((each) => each.nodeId === row.id && each.purge?.chainId === purge.chainId && UNSETTLED.has(each.state));
@@ -400,8 +400,10 @@ export class ResponseEngine {
     return await this.#issue({ ...row, purge, owners }, before, undefined, by);
   }
 
-  async #toPurge(nodeId: string, layer: string): Promise<PurgeFacts> {
-    const facts = await factsForPurge(this.#services, nodeId, await this.#situations.affected(nodeId), layer);
+  async #toPurge(nodeId: string, layer: string, byHand = false): Promise<PurgeFacts> {
+    // What an earlier one left is told until it is well: people must be able to say that they took it off, also when nothing on the node tells of it any more.
+    const left = byHand ? uncontained(this.#rows.all()).filter((each) => each.nodeId === nodeId) : [];
+    const facts = await factsForPurge(this.#services, nodeId, await this.#situations.affected(nodeId), layer, left);
     if (typeof facts === "string") throw new ResponseError("NOT_PURGEABLE", facts);
     return facts;
   }

@@ -4,7 +4,7 @@ import type { ActionRow, DriftRow, PurgeRow, WorkloadRow } from "../../ports/row
 import type { Store } from "../../ports/store.ts";
 import { allWorkloads } from "../fleet/row-pages.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
-import { affectedLayer, type Chains, endOfPurge, isMeasuredEqual, purgeOf } from "./purge.ts";
+import { affectedLayer, type Chains, endOfPurge, isMeasuredEqual, leftLayers, purgeOf } from "./purge.ts";
 
 export interface PurgeSources {
   readonly store: Pick<Store, "readImages" | "readDrift" | "readOpenDrifts" | "listWorkloads">;
@@ -20,21 +20,24 @@ export interface PurgeFacts {
   readonly workloads: readonly WorkloadRow[];
 }
 
-/** @param layer chain id, or index @returns in words why it cannot be purged @throws StoreError */
+/** @param layer chain id, or index @param left purges of before that contained nothing, of whose layers it may be as well @returns in words why it cannot be purged @throws StoreError */
 export async function factsForPurge(
   { store, layerChains }: PurgeSources,
   nodeId: string,
   affected: readonly AffectedLayer[],
   layer: string,
+  left: readonly ActionRow[] = [],
 ): Promise<PurgeFacts | string> {
-  const found = affectedLayer(affected, layer);
+  const found = affectedLayer([...affected, ...leftLayers(left, affected)], layer);
   if (typeof found === "string") return found;
   const [images, workloads] = [await store.readImages(), await allWorkloads(store, { verdicts: [], nodeId })];
-  const purge = purgeOf(found, workloads, images, await layerChains(new Set([...images, ...workloads].map(({ configDigest }) => configDigest))));
+  const before = left.find(({ purge }) => purge?.chainId === found.chainId)?.purge;
+  const chainsOf = await layerChains(new Set([...images, ...workloads].map(({ configDigest }) => configDigest)));
+  const purge = purgeOf(found, workloads, images, chainsOf, before?.imageDigests);
   if (!purge) return "more images stand on that layer than one purge may name: take it off by hand";
   const drift = await store.readDrift(found.driftIds[0] ?? "");
-  const ofImage = found.place === "image" && drift ? { configDigest: drift.configDigest } : {};
-  return { purge: { ...purge, ...ofImage }, drift, workloads };
+  const configDigest = found.place === "image" ? (drift?.configDigest ?? before?.configDigest) : undefined;
+  return { purge: { ...purge, ...(configDigest !== undefined && { configDigest }) }, drift, workloads };
 }
 
 /**

@@ -32,6 +32,16 @@ export function affectedLayer(affected: readonly AffectedLayer[], layer: string)
   return first ? `${found.length} layers of index ${layer} are affected: name its chain id` : "no layer of that index or chain id is affected there";
 }
 
+/** What purges that contained nothing left, besides what is affected in any case. @param rows {@link uncontained} of a node */
+export function leftLayers(rows: readonly ActionRow[], affected: readonly AffectedLayer[]): AffectedLayer[] {
+  return rows.flatMap(({ purge, driftId }): AffectedLayer[] => {
+    if (!purge || affected.some(({ chainId }) => chainId === purge.chainId)) return [];
+    const { chainId, layerIndex, configDigest } = purge;
+    const driftIds = driftId === "" ? [] : [driftId];
+    return [{ place: configDigest === undefined ? "layer" : "image", layerIndex, chainId, open: false, driftIds, containers: [], images: [] }];
+  });
+}
+
 export interface PurgeSituation {
   readonly policy: Pick<Policy, "mode" | "response">;
   readonly node: Pick<NodeRow, "id" | "name" | "verdict" | "revokedAtMs">;
@@ -50,17 +60,22 @@ export function purgeHeldBy({ policy, node, paused, actuator, nowMs }: PurgeSitu
   return actuator ? undefined : "no-actuator";
 }
 
-/** What stands on the layer now, by all that is known: an intent names no less, so that it need not be asked for again, and no more. */
+/**
+ * What stands on the layer now, by all that is known: an intent names no less, so that it need not be asked for again, and no more.
+ * @param before images that an earlier purge of it named, where none is known any more @returns undefined: none, or too many
+ */
 export function purgeOf(
   { chainId, layerIndex }: Pick<AffectedLayer, "chainId" | "layerIndex">,
   workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "imageId">[],
   images: readonly Of[],
   chainsOf: Chains,
+  before: readonly string[] = [],
 ): PurgeRow | undefined {
   const standsOn = ({ configDigest }: Of): boolean => chainsOf(configDigest)[layerIndex] === chainId;
   const own = workloads.filter(standsOn);
   const ids = [...images.filter(standsOn), ...own].map(({ configDigest }) => configDigest);
-  const imageDigests = [...new Set([...ids, ...own.map(({ imageId }) => imageId ?? "")])].filter((each) => IMAGE_ID.test(each)).sort();
+  const named = [...new Set([...ids, ...own.map(({ imageId }) => imageId ?? "")])].filter((each) => IMAGE_ID.test(each)).sort();
+  const imageDigests = named.length > 0 ? named : before;
   if (imageDigests.length === 0 || imageDigests.length > MAX_IMAGES) return undefined;
   return { chainId, layerIndex, imageDigests, containerIds: own.map(({ containerId }) => containerId) };
 }
