@@ -263,3 +263,17 @@ test("a namespace whose webhook gives no answer, or fails, keeps nobody's except
   // Both are tried again after all others.
   expect(told().slice(3)).toEqual(["late", "mallory", "quota"]);
 });
+
+test("of more namespaces that refuse than are asked at a time each has its turn: one that takes it at last is told", async () => {
+  const refusing = Array.from({ length: 30 }, (_, at) => `quota-${at}`);
+  answer = () => 500;
+  await follow(listed(...refusing.map((namespace) => of(namespace, "x"))));
+  for (let look = 0; look < 4; look++) await pass(11_000);
+  const turns = () => patched.map(({ path }) => path.split("/")[5]);
+  expect(new Set(turns())).toEqual(new Set(refusing));
+  patched = [];
+  answer = (path) => (path.includes("/quota-29/") ? 200 : 500);
+  for (let look = 0; look < 4; look++) await pass(11_000);
+  expect(turns().filter((namespace) => namespace === "quota-29")).toHaveLength(1);
+  expect(new Set(turns())).toEqual(new Set(refusing));
+});

@@ -166,7 +166,7 @@ export interface Telling {
   /** Told, once, where some could not be written: the API server is in trouble, or does not take them (what an older kind let through, a webhook). */
   readonly onRefused: (first: unknown, count: number) => void;
   readonly signal: AbortSignal;
-  /** Uids of those of the time before, which are brought up to date: they come after all others. */
+  /** Uids of those of the time before, the one that was tried last at the end, which are brought up to date: they come after all others, in this order. */
   readonly refused: Set<string>;
 }
 
@@ -183,9 +183,13 @@ export async function reportObjects(
   });
   const uids = new Set(wanted.map(({ object }) => object.uid));
   for (const uid of refused) if (!uids.has(uid)) refused.delete(uid);
-  wanted.sort((a, b) => Number(refused.has(a.object.uid)) - Number(refused.has(b.object.uid)));
+  const places = new Map([...refused].map((uid, at) => [uid, at]));
+  const placeOf = ({ object }: (typeof wanted)[number]): number => places.get(object.uid) ?? -1;
+  wanted.sort((a, b) => placeOf(a) - placeOf(b));
   const write = async ({ object, saying }: (typeof wanted)[number]): Promise<void> => {
     const { uid, namespace, name } = object;
+    // Behind all others that refused: what is begun in one round may be fewer than they are.
+    refused.delete(uid);
     refused.add(uid);
     const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/${plural}/${encodeURIComponent(name)}/status`;
     const { status } = await writeCondition(api, path, saying);
