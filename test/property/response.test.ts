@@ -965,6 +965,33 @@ test("what waits for people or for its node waits on while nobody can say what i
   }
 });
 
+test("nor does a container that fills its writable layer end what waits for it: until its own rung is due, if there is one, it waits", () => {
+  const reasons = ["unmeasurable", "over-budget"].map((code) => ({ code, detail: "", sinceMs: T0 }));
+  const UNSAID = { verdict: Verdict.UNKNOWN, content: Verdict.UNKNOWN, reasons };
+  const full = { workload: bad("c1", { verdict: Verdict.UNKNOWN, appraised: UNSAID }) };
+  const under = (unmeasurable: string) => ({
+    policy: policyOf(rules(every("[recreate]")).replace("untrusted: [stop]", `unmeasurable: ${unmeasurable}, unmeasurableAfter: 5m`)),
+    ...full,
+  });
+  for (const state of [ActionState.AWAITING, ActionState.CAPTURING]) {
+    const own = captured({ containerId: "c1", workload: bad().workload, state });
+    const again = (more: Partial<Situation>, of = own): string => {
+      const decision = decide(situation({ history: [of], overBudgetMs: 0, ...more }), of);
+      return decision.act ? `act ${ActionKind[decision.kind]}` : decision.why;
+    };
+    const late = { overBudgetMs: 300_000 };
+    expect([again(under("[alert]")), again({ ...under("[alert]"), ...late })]).toEqual(["looking-up", "looking-up"]);
+    expect([again(under("[stop]")), again({ ...under("[stop]"), ...late })]).toEqual(["settling", "act STOP"]);
+    // That people denied what it was to be answered with says nothing of the drift.
+    const denied = past(ActionState.DENIED, { id: "A-0", kind: ActionKind.STOP, driftId: "" });
+    expect(again({ ...under("[stop]"), ...late, history: [own, denied] })).toBe("looking-up");
+    // Without its drift it is over, as is one for having been unmeasurable that is no more.
+    expect(again({ ...under("[alert]"), drifts: [] })).toBe("alert");
+    expect(again(under("[alert]"), { ...own, driftId: "" })).toBe("alert");
+    expect(again({ ...under("[alert]"), policy: policyOf("  mode: enforce\n") })).toBe("no-rule");
+  }
+});
+
 test("any sequence of verdicts makes no more actions than the breaker allows, in any hour and for any workload", () => {
   const verdict = fc.record({
     container: fc.integer({ min: 0, max: 40 }),

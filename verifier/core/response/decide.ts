@@ -181,6 +181,8 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const all = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
   const rests = restsOn({ ...workload, unmeasurable: !contradicted }, drifts, all, rule, situation.nowMs);
   if (rests) return idle(rests);
+  // Filling its writable layer ends nothing that waits for what was found before: until what that is answered with is due, it waits on.
+  const hides = !contradicted && own !== undefined && own.driftId !== "" && isStillOpen(drifts, workload);
   const history = withoutUndone(all);
   const service = serviceOf(workload);
   // What is isolated for longer counts for itself alone.
@@ -198,13 +200,13 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     rollouts: ended.filter(({ rollout }) => rollout).length,
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
-  if (!found) return idle(leftFor(situation, rule, drifts, workload, history));
+  if (!found) return idle(hides ? "looking-up" : leftFor(situation, rule, drifts, workload, history));
   const kind = KIND_OF[found.rung];
   const stops = kind === ActionKind.STOP ? stopsOf(history, workload) : [];
   const again = runsAgain(stops, contradicted ? drifts : []);
   const before = again ? history.filter((each) => !stops.includes(each)) : history;
   const past = pastOf(before, workload, kind, found.drift, policy.mode === "dry-run");
-  if (past) return idle(past);
+  if (past) return idle(hides && past !== "given-up" ? "looking-up" : past);
   if (found.rung === "evict" && budgetIsOver) return idle("given-up");
   if (found.target && "refused" in found.target) return refusedFor(found.target, situation.pod, { kind, drift: found.drift, rule, workload });
   const { target } = found;
