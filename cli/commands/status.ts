@@ -41,11 +41,11 @@ function waitMs({ wait }: { readonly wait?: number | true }): number {
 }
 
 /** Claims of the verifier that are as bad as a drift. */
-const BAD_CLAIMS: ReadonlySet<string> = new Set(["log-contradicted", "breaker"]);
+const BAD_CLAIMS: ReadonlySet<string> = new Set(["log-contradicted", "breaker", "given-up"]);
 /** Those under which it cannot be told whether everything is clean. */
 const OPEN_CLAIMS: ReadonlySet<string> = new Set(["pods-unseen"]);
 
-function exitOf(status: GetStatusResponse): number {
+export function exitOf(status: GetStatusResponse): number {
   if (status.containersDrifted > 0 || status.claims.some(({ code }) => BAD_CLAIMS.has(code))) return EXIT.drift;
   const open = status.claims.some(({ code }) => OPEN_CLAIMS.has(code));
   // Whoever sees single namespaces is told of no nodes; where nothing runs in them nothing is known to be clean.
