@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
 const REPOSITORY = new URL("../..", import.meta.url).pathname;
 
@@ -18,8 +20,10 @@ const OLDER = `
   Object.defineProperty(process.versions, "node", { value: "20.11.0" });
 `;
 
-function started(program: string): Promise<{ code: unknown; stderr: string }> {
-  const args = ["--import", `data:text/javascript,${encodeURIComponent(OLDER)}`, join(REPOSITORY, "dist", `${program}.js`), "--version"];
+const started = (program: string) => startedFile(join(REPOSITORY, "dist", `${program}.js`));
+
+function startedFile(file: string): Promise<{ code: unknown; stderr: string }> {
+  const args = ["--import", `data:text/javascript,${encodeURIComponent(OLDER)}`, file, "--version"];
   return new Promise((resolve) => execFile(process.execPath, args, (error, _out, stderr) => resolve({ code: error?.code, stderr })));
 }
 
@@ -32,5 +36,14 @@ test.each(["agent", "actuator", "verifier"])("%s, on a Node that is too old, say
 test("the command too, and never with 1, which would be drift", async () => {
   const { code, stderr } = await started("hullmark");
   expect(stderr).toMatch(/^hullmark: this wants Node 24 or a later one, and runs on v[^\n]* put another first in PATH\n$/);
+  expect(code).toBe(3);
+});
+
+test("and that of a checkout without the packages, whose sources an older Node cannot even read", async () => {
+  const checkout = mkdtempSync(join(tmpdir(), "hullmark-checkout-"));
+  onTestFinished(() => rmSync(checkout, { recursive: true }));
+  for (const file of ["cli/package.json", "cli/bin/hullmark.js"]) cpSync(join(REPOSITORY, file), join(checkout, file));
+  const { code, stderr } = await startedFile(join(checkout, "cli/bin/hullmark.js"));
+  expect(stderr).toMatch(/^hullmark: this wants Node 24 or a later one, and runs on v[^\n]* put another first in PATH, or run npm ci, which brings one\n$/);
   expect(code).toBe(3);
 });
