@@ -158,6 +158,13 @@ describe("one container", () => {
     expect([1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS].map((times) => stop(times, [before, since]))).toEqual(["act STOP", "act STOP", "recurring"]);
     // Of a service with many containers each is stopped.
     expect(stop(2 * MAX_ATTEMPTS, [since], { containerId: "c0" })).toBe("act STOP");
+    // A report that came hours late, from a host that was cut off, says nothing of what came before it: the stop was begun before its intent ended.
+    const late = { settledAtMs: T0 - 500, expiresAtMs: T0 - HOUR_MS / 2 };
+    expect([stop(1, [since], late), stop(1, [before], late), stop(1, [since], { ...late, expiresAtMs: T0 + 1000 })]).toEqual([
+      "act STOP",
+      "contained",
+      "contained",
+    ]);
   });
 
   test("only a contradiction of its own, on an attested node, is acted on: unknown never is", () => {

@@ -365,9 +365,14 @@ function stopsOf(history: readonly ActionRow[], { nodeId, containerId }: Workloa
   return done.filter((each) => each.nodeId === nodeId && each.containerId === containerId);
 }
 
-/** Whoever manages a container may start the very one that was stopped. What is told of it from then on says so. */
+/**
+ * Whoever manages a container may start the very one that was stopped. What is told of it from then on says so. A report may come days late: it is of what was begun before the intent
+ * ended.
+ */
 function runsAgain(stops: readonly ActionRow[], drifts: readonly DriftRow[]): boolean {
-  const lastMs = Math.max(...stops.map(({ settledAtMs, createdAtMs }) => settledAtMs ?? createdAtMs));
+  const doneMs = ({ settledAtMs, createdAtMs, expiresAtMs }: ActionRow): number =>
+    Math.min(settledAtMs ?? createdAtMs, expiresAtMs ?? Number.POSITIVE_INFINITY);
+  const lastMs = Math.max(...stops.map(doneMs));
   return stops.length > 0 && drifts.some(({ committedAtMs }) => committedAtMs > lastMs);
 }
 
