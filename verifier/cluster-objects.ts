@@ -40,17 +40,25 @@ export function takingObjects(
     toTell = await take(known, stop.signal);
     telling ??= tellAll();
   };
-  /** One after the other: a look by the clock and a change may meet. */
+  /** Not begun yet. */
+  let next: Promise<void> | undefined;
+  const begin = (): Promise<void> => {
+    next = undefined;
+    return takeAll();
+  };
+  /** One after the other: a look by the clock and a change may meet. What comes before the next has begun is taken with it: each time all are judged. */
   const inTurn = (): Promise<void> => {
-    turn = turn.then(takeAll, takeAll);
-    return turn;
+    next ??= turn.then(begin, begin);
+    turn = next;
+    return next;
   };
   const following = followObjects(
     api,
     kind,
     (objects) => {
       known = objects;
-      return inTurn();
+      // Nothing is waited for: what comes meanwhile would be taken one by one. What fails is done again at the next look.
+      inTurn().catch(onProblem);
     },
     { clock, onProblem },
     stop.signal,

@@ -9,7 +9,7 @@ import { PolicyHolder, type PolicySource } from "@hullmark/verifier/core/fleet/p
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import type { LogEntry } from "@hullmark/verifier/core/transparency/index";
 import { pino } from "pino";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { webhookRoute } from "../fakes/alert-subjects.ts";
 
 const POLICY = "apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec: { exceptions: { classes: [data] } }\n";
@@ -276,4 +276,39 @@ test("of more namespaces that refuse than are asked at a time each has its turn:
   for (let look = 0; look < 4; look++) await pass(11_000);
   expect(turns().filter((namespace) => namespace === "quota-29")).toHaveLength(1);
   expect(new Set(turns())).toEqual(new Set(refusing));
+});
+
+test("what was written into a status comes back by the watch, and has nobody judged anew; what somebody else writes into one is put right within ten seconds", async () => {
+  await follow(listed(exception("a"), exception("b")));
+  const judging = vi.spyOn(policies, "except");
+  for (const name of ["a", "b"]) {
+    events.shift()?.({ type: "MODIFIED", object: { ...exception(name), status: { conditions: [patched[0]?.condition] } } });
+    await settle();
+  }
+  const other = { status: "False", reason: "Never", message: "", observedGeneration: 1 };
+  events.shift()?.({ type: "MODIFIED", object: { ...exception("b"), status: { conditions: [other] } } });
+  await settle();
+  expect(judging).not.toHaveBeenCalled();
+  expect(patched).toHaveLength(2);
+  await pass(11_000);
+  expect(patched.slice(2)).toMatchObject([{ path: expect.stringContaining("/driftexceptions/b/"), condition: { status: "True", reason: "Good" } }]);
+  events.shift()?.({ type: "MODIFIED", object: exception("a", { expires: "2026-11-27T00:00:00Z", paths: ["/etc/**"] }, 2) });
+  await settle();
+  expect(inForce()).toEqual(["exception shop/b"]);
+});
+
+test("what comes while others are judged is judged with what else has come, all at once", async () => {
+  await follow(listed(exception("a")));
+  const judging = vi.spyOn(policies, "except");
+  const taken = Promise.withResolvers<void>();
+  policies.onChange(async () => await taken.promise);
+  const names = Array.from({ length: 30 }, (_, at) => `late-${at}`);
+  for (const name of names) {
+    events.shift()?.({ type: "ADDED", object: exception(name) });
+    await new Promise(setImmediate);
+  }
+  taken.resolve();
+  await settle();
+  expect(inForce()).toEqual(["a", ...names].map((name) => `exception shop/${name}`));
+  expect(judging.mock.calls.length).toBeLessThanOrEqual(2);
 });

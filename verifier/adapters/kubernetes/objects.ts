@@ -56,12 +56,12 @@ type Api = Pick<ApiServer, "get" | "patch" | "watch">;
 
 /**
  * Follows them until the signal aborts. While the API server cannot be reached, what was there last stays.
- * @param changed called with all that are there, after each change
+ * @param changed called with all that are there, after each change of what they ask for; not of their status
  */
 export async function followObjects(
   api: Api,
   kind: ObjectKind,
-  changed: (objects: readonly FollowedObject[]) => Promise<void>,
+  changed: (objects: readonly FollowedObject[]) => void,
   surroundings: Surroundings,
   signal: AbortSignal,
 ): Promise<void> {
@@ -72,13 +72,13 @@ export async function followObjects(
     list: async () => {
       const listed = await list(api, path, kind);
       known = listed.kept;
-      await changed(known.all);
+      changed(known.all);
       return listed.resourceVersion;
     },
     take: async (type: string, object: unknown) => {
       const one = followed(TeamObject.parse(object));
       // Of what is not kept, somebody may have thousands.
-      if (type === "DELETED" ? known.remove(one) : known.keep(one)) await changed(known.all);
+      if (type === "DELETED" ? known.remove(one) : known.keep(one)) changed(known.all);
     },
   };
   await follow(api, followedAll, surroundings, signal);
@@ -102,10 +102,16 @@ class Kept {
     return this.#objects.size >= this.#kind.max;
   }
 
-  /** @returns whether it is */
+  /** @returns whether what is kept asks for something else now */
   keep(one: FollowedObject): boolean {
     const ofNamespace = this.#ofNamespace.get(one.namespace) ?? 0;
-    if (!this.#objects.has(one.uid)) {
+    const before = this.#objects.get(one.uid);
+    // Each status that is written comes back by the watch, of thousands one by one: what is asked for is the same.
+    if (before?.generation === one.generation) {
+      before.said = one.said;
+      return false;
+    }
+    if (!before) {
       if (this.full || ofNamespace >= this.#kind.maxOfNamespace) return false;
       this.#ofNamespace.set(one.namespace, ofNamespace + 1);
     }

@@ -59,7 +59,8 @@ export type JudgedException =
  * @returns in the order of `objects`
  */
 export function judgeExceptions(objects: readonly ExceptionObject[], terms: ExceptionTerms, nowMs: number): readonly JudgedException[] {
-  const judged = objects.map((object) => judgeException(object, terms, nowMs));
+  const within = allowedNamespaces(terms);
+  const judged = objects.map((object) => judgeException(object, terms, nowMs, within));
   const oldestFirst = [...objects.keys()].filter((at) => judged[at]?.inForce).sort((a, b) => (objects[a]?.createdMs ?? 0) - (objects[b]?.createdMs ?? 0));
   const ofNamespace = Map.groupBy(oldestFirst, (at) => objects[at]?.namespace);
   const turns = Array.from({ length: MAX_OF_NAMESPACE }, (_, turn) => [...ofNamespace.values()].flatMap((each) => each[turn] ?? [])).flat();
@@ -67,15 +68,15 @@ export function judgeExceptions(objects: readonly ExceptionObject[], terms: Exce
   return judged.map((each, at): JudgedException => (each.inForce && !counting.has(at) ? { inForce: false, reason: "TooMany", message: TOO_MANY } : each));
 }
 
-/** @param nowMs by the verifier's clock */
-export function judgeException(object: ExceptionObject, terms: ExceptionTerms, nowMs: number): JudgedException {
+/** @param nowMs by the verifier's clock @param within {@link allowedNamespaces} of these terms, which are the same for thousands */
+export function judgeException(object: ExceptionObject, terms: ExceptionTerms, nowMs: number, within = allowedNamespaces(terms)): JudgedException {
   const { namespace, name: own, createdMs } = object;
   const parsed = parsedOf(object);
   if (!parsed.success)
     return { inForce: false, reason: "Refused", message: parsed.error.issues.map(({ path, message }) => `${path.join(".") || "spec"}: ${message}`).join("; ") };
   const { workload, containers, class: kind, paths, expires, reason } = parsed.data;
   if (expires <= nowMs) return { inForce: false, reason: "Expired", message: "" };
-  const against = notAllowed(namespace, kind, { createdMs, expires }, terms);
+  const against = notAllowed(namespace, kind, { createdMs, expires }, terms, within);
   if (against !== undefined) return { inForce: false, reason: "NotAllowed", message: against };
   const of = (container: string): string => `${namespace}/*/${container}`;
   const select = {
@@ -97,17 +98,21 @@ function parsedOf(object: ExceptionObject): z.ZodSafeParseResult<z.infer<typeof 
   return parsed;
 }
 
+function allowedNamespaces({ namespaces }: ExceptionTerms): (namespace: string) => boolean {
+  return namespaces.length > 0 ? compileNames(namespaces) : () => true;
+}
+
 /** With what would be allowed, where anything of the kind would. */
 function notAllowed(
   namespace: string,
   kind: "data" | "any",
   { createdMs, expires }: { readonly createdMs: number; readonly expires: number },
-  { classes, namespaces, maxDays }: ExceptionTerms,
+  { classes, maxDays }: ExceptionTerms,
+  within: (namespace: string) => boolean,
 ): string | undefined {
   if (!classes.includes(kind))
     return `the cluster's policy allows ${classes.length > 0 ? `only exceptions of class ${classes.join(", ")}` : "no exceptions"} (spec.exceptions.classes)`;
-  if (namespaces.length > 0 && !compileNames(namespaces)(namespace))
-    return `the cluster's policy allows no exceptions in ${namespace} (spec.exceptions.namespaces)`;
+  if (!within(namespace)) return `the cluster's policy allows no exceptions in ${namespace} (spec.exceptions.namespaces)`;
   const lastMs = createdMs + maxDays * DAY_MS;
   if (expires > lastMs)
     return `it lasts longer than ${maxDays} days from its creation (spec.exceptions.maxDays): expires ${new Date(lastMs).toISOString()} would do`;
