@@ -1,6 +1,11 @@
-/** Keeps what the verifier certified for people and the cluster's actuator written and published: what fails is done again at the next look. */
+/** Keeps what the verifier certified for people and the cluster's actuator written and published: what fails is done again a minute later, then after ever longer. */
 
 const LOOK_MS = 6 * 3_600_000;
+/** After the first failure; twice as long after each further one, as each attempt may certify what is dropped again. */
+const RETRY_MS = 60_000;
+const MAX_RETRY_MS = 3_600_000;
+/** Looks come a minute apart, some a little early. */
+const EARLY_MS = 10_000;
 
 export interface OwnFilesOptions {
   readonly nowMs: () => number;
@@ -16,6 +21,9 @@ export class OwnFiles {
   /** When all was written last; undefined: it failed since. */
   #writtenMs: number | undefined;
   #unpublished = false;
+  /** On end, and when the last of them was. */
+  #failures = 0;
+  #failedMs = 0;
 
   constructor(options: OwnFilesOptions) {
     this.#options = options;
@@ -27,7 +35,12 @@ export class OwnFiles {
       this.#writtenMs = undefined;
       const before = this.#unpublished;
       this.#unpublished = true;
-      const anew = await this.#options.write();
+      const anew = await this.#options.write().catch((error: unknown) => {
+        this.#failures++;
+        this.#failedMs = this.#options.nowMs();
+        throw error;
+      });
+      this.#failures = 0;
       this.#unpublished = before || anew;
       this.#writtenMs = this.#options.nowMs();
     };
@@ -47,10 +60,16 @@ export class OwnFiles {
     this.#unpublished = false;
   }
 
-  /** To be called every so often: what failed is done again, and every six hours what has come of age. @throws as {@link write} */
+  /** To be called every minute: what failed is done again, and every six hours what has come of age. @throws as {@link write} */
   async look(): Promise<void> {
-    if (!this.#unpublished && this.#writtenMs !== undefined && Math.abs(this.#options.nowMs() - this.#writtenMs) < LOOK_MS) return;
+    if (!this.#isDue()) return;
     await this.write();
     if (this.#unpublished) this.publish();
+  }
+
+  #isDue(): boolean {
+    const nowMs = this.#options.nowMs();
+    if (this.#failures > 0) return Math.abs(nowMs - this.#failedMs) >= Math.min(RETRY_MS * 2 ** (this.#failures - 1), MAX_RETRY_MS) - EARLY_MS;
+    return this.#unpublished || this.#writtenMs === undefined || Math.abs(nowMs - this.#writtenMs) >= LOOK_MS;
   }
 }
