@@ -20,7 +20,11 @@ export class OwnFiles {
   #last: Promise<unknown> = Promise.resolve();
   /** When all was written last; undefined: it failed since. */
   #writtenMs: number | undefined;
-  #unpublished = false;
+  /** Writes are counted: those begun, those done, up to which it is published, and the last that may have left something to publish. */
+  #begun = 0;
+  #done = 0;
+  #published = 0;
+  #toPublish = 0;
   /** On end, and when the last of them was. */
   #failures = 0;
   #failedMs = 0;
@@ -33,15 +37,17 @@ export class OwnFiles {
   async write(): Promise<void> {
     const write = async (): Promise<void> => {
       this.#writtenMs = undefined;
-      const before = this.#unpublished;
-      this.#unpublished = true;
+      const number = ++this.#begun;
+      const before = this.#toPublish;
+      this.#toPublish = number;
       const anew = await this.#options.write().catch((error: unknown) => {
         this.#failures++;
         this.#failedMs = this.#options.nowMs();
         throw error;
       });
       this.#failures = 0;
-      this.#unpublished = before || anew;
+      this.#done = number;
+      if (!anew) this.#toPublish = before;
       this.#writtenMs = this.#options.nowMs();
     };
     const mine = this.#last.then(write, write);
@@ -55,9 +61,14 @@ export class OwnFiles {
     this.publish();
   }
 
+  /** What is written by now: not what another write has begun meanwhile. */
   publish(): void {
     this.#options.publish();
-    this.#unpublished = false;
+    this.#published = this.#done;
+  }
+
+  get #unpublished(): boolean {
+    return this.#toPublish > this.#published;
   }
 
   /** To be called every minute: what failed is done again, and every six hours what has come of age. @throws as {@link write} */

@@ -6,12 +6,12 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 function keeper() {
-  const state = { nowMs: 0, fails: false, anew: false, writes: 0, published: 0 };
+  const state = { nowMs: 0, fails: false, failsFrom: Number.POSITIVE_INFINITY, anew: false, writes: 0, published: 0 };
   const files = new OwnFiles({
     nowMs: () => state.nowMs,
     write: async () => {
       state.writes++;
-      if (state.fails) throw new Error("no space left on device");
+      if (state.fails || state.writes >= state.failsFrom) throw new Error("no space left on device");
       return state.anew;
     },
     publish: () => void state.published++,
@@ -46,6 +46,20 @@ test("what could not be written is written a minute later, and published, whoeve
   expect([state.writes, state.published]).toEqual([4, 1]);
   await files.look();
   expect([state.writes, state.published]).toEqual([4, 1]);
+});
+
+test("of two changes at a time, the second of which could not be written, that one is published too once it could be", async () => {
+  const { state, files } = keeper();
+  await files.write();
+  const first = files.changed();
+  const second = files.changed();
+  state.failsFrom = 3;
+  expect((await Promise.allSettled([first, second])).map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+  expect(state.published).toBe(1);
+  state.failsFrom = Number.POSITIVE_INFINITY;
+  state.nowMs += MINUTE_MS;
+  await files.look();
+  expect(state.published).toBe(2);
 });
 
 test("what goes on failing is tried at ever longer intervals, an hour at most: each attempt may certify what is dropped again", async () => {
