@@ -152,6 +152,14 @@ test("a list is asked for in small pages only where an answer was too large, and
   expect(lists.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=100", "limit=100", "limit=50", "limit=50&continue=more", "limit=100"]);
 });
 
+test("after it the next asks for twice as many, not for whole pages at once: large pods are large in the next list too", async () => {
+  const large = new AnswerTooLarge();
+  const lists = [large, large, large, page(7, [pod("a")]), page(8, []), page(9, []), page(10, []), page(11, [])];
+  const { asked } = await follow(lists, [refused(410), refused(410), refused(410), refused(410)]);
+  const limits = asked.filter((path) => path.includes("limit")).map((path) => Number(path.replace(/^.*limit=/, "")));
+  expect(limits).toEqual([100, 50, 25, 12, 24, 48, 96, 100]);
+});
+
 test("a list that ends half way leaves what was known before", async () => {
   const { view } = await follow([page(7, [pod("a")]), page(9, [pod("b")], "more"), new Error("reset")], [refused(410)]);
   expect([view.get("uid-a")?.name, view.get("uid-b")]).toEqual(["a", undefined]);

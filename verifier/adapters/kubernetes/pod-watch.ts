@@ -134,8 +134,8 @@ export class PodWatch implements PodView {
       [next, version] = [metadata.continue ?? "", metadata.resourceVersion];
       if (next === "") this.#heardMs = askedMs;
     } while (next !== "");
-    // One pod that was too large may be gone by the next list.
-    this.#pagePods = PAGE_PODS;
+    // What was too large may be gone by the next list, or may not: beginning with whole pages would cost as many attempts again, and their pauses.
+    this.#pagePods = Math.min(PAGE_PODS, 2 * this.#pagePods);
     const before = this.#objects;
     const changed = new Set<string>();
     for (const [uid, { record, resourceVersion }] of objects) if (before.get(uid)?.resourceVersion !== resourceVersion) changed.add(record.uid);
