@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# npm run network-policy: kube-router, built from its released Go module, enforces NetworkPolicies on a real cluster, and a changed pod is isolated there.
+# npm run network-policy: kube-router, built from its released Go module, enforces NetworkPolicies on a real cluster: a changed pod is isolated there, and the
+# chart is installed with its own.
 # Not part of npm test: it rests on one network plugin of many.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"

@@ -16,14 +16,13 @@ import { Acting, steadyClient, WITHIN_MS } from "../e2e/kubernetes/acting.ts";
 import { podFollower } from "../e2e/kubernetes/follower.ts";
 import { ISOLATING } from "../e2e/kubernetes/isolations.ts";
 import { podSpec, SERVING } from "../e2e/kubernetes/workloads.ts";
+import { fetched, fetching, getThrough, packetFilter, ways } from "./reach.ts";
 
 /** The policy isolates what is called so. */
 const APP = "isolate-net";
 const PORT = 8080;
 /** A connection over which nothing has come for so long is cut: otherwise something comes each second. */
 const SILENT_MS = 10_000;
-/** Words for what gets through; otherwise what was said instead. */
-const REACHED = "reached";
 
 const POLICY = `apiVersion: hullmark.dev/v1
 kind: Policy
@@ -94,33 +93,18 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-/** What a pod has to say of an address. Not wget's own time limit: with that, Debian 12's busybox crashes once all has come. @throws Error where the pod cannot be had ask */
-const fromPod = (name: string, url: string): Promise<string> =>
-  acting.victim(name).sh(`busybox timeout 3 wget -q -O /dev/null ${url} 2>&1 && echo ${REACHED} || echo exit $?`);
-
-async function fromOutside(name: string): Promise<string> {
-  try {
-    const response = await fetch(web(name), { signal: AbortSignal.timeout(3000) });
-    await response.text();
-    return response.ok ? REACHED : `status ${response.status}`;
-  } catch (error) {
-    return String((error as Error).cause ?? error);
-  }
-}
+/** What a pod has to say of an address. @throws Error where the pod cannot be asked */
+const fromPod = (name: string, url: string): Promise<string> => acting.victim(name).sh(fetching(url));
 
 /** Each way with what came of it. */
-async function traffic(): Promise<Readonly<Record<string, string>>> {
-  const ways = {
+const traffic = (): Promise<Readonly<Record<string, string>>> =>
+  ways({
     "its neighbour to it": fromPod(neighbour, web(isolated)),
     "it to its neighbour": fromPod(isolated, web(neighbour)),
     "it to what is outside": fromPod(isolated, `http://${bed.registry?.host}/v2/`),
-    "what is outside to it": fromOutside(isolated),
-    "what is outside to its neighbour": fromOutside(neighbour),
-  };
-  return Object.fromEntries(await Promise.all(Object.entries(ways).map(async ([way, said]) => [way, await said] as const)));
-}
-
-const getThrough = (seen: Readonly<Record<string, string>>): string[] => Object.keys(seen).filter((way) => seen[way] === REACHED);
+    "what is outside to it": fetched(web(isolated)),
+    "what is outside to its neighbour": fetched(web(neighbour)),
+  });
 
 async function incidentIs(wanted: string): Promise<void> {
   await eventually(
@@ -174,7 +158,7 @@ async function tellOnFailure(): Promise<void> {
   console.error(`--- drifts\n${JSON.stringify(await drifts(stack), null, 1)}`);
   for (const name of ["actuator", "verifier", "agent-0", "kubernetes/kube-router"])
     console.error(`--- ${name}\n${tail(join(bed.directory, `${name}.log`), 40)}`);
-  console.error(`--- packet filter\n${await run(cluster.namespace.wrap([program("iptables-save"), "--table", "filter"]))}`);
+  console.error(`--- packet filter\n${await packetFilter(cluster)}`);
 }
 
 test("a pod that is isolated reaches nobody and is reached by nobody but its node, its neighbour serves on, and what was open lives on until its node forgets it", async () => {

@@ -15,9 +15,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { PodTarget } from "../../../cli/drill/pod-target.ts";
 import { Kubectl } from "../../../cli/kubectl/kubectl.ts";
-import { buildImages } from "../../../deploy/images/build.ts";
 import { buildEarlier } from "../../../deploy/images/earlier.ts";
-import { publish } from "../../../deploy/images/publish.ts";
 import { freePort } from "../../../deploy/testbed/http-service.ts";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
 import { externalCluster } from "../../../deploy/testbed/kubernetes/external.ts";
@@ -29,6 +27,7 @@ import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { anyCluster } from "./any-cluster.ts";
+import { CHART, chartHelm, chartSettings, shipImages } from "./chart-release.ts";
 import { contexts } from "./contexts.ts";
 import { inPodAgent } from "./in-pod-agent.ts";
 import { type NodeTraces, nodeTraces } from "./node-traces.ts";
@@ -43,8 +42,6 @@ import { tpmNodes } from "./tpm-nodes.ts";
 import { wholeRights } from "./whole-rights.ts";
 
 const execute = promisify(execFile);
-const CHART = join(REPOSITORY, "deploy/helm/hullmark");
-const CACHE = join(STATE_ROOT, "cache/debian");
 const NAMESPACE = "hullmark";
 const AGENT = `system:serviceaccount:${NAMESPACE}:hullmark-agent`;
 const VERIFIER = `system:serviceaccount:${NAMESPACE}:hullmark-verifier`;
@@ -63,23 +60,8 @@ beforeAll(async () => {
   bed = await startTestbed({ name: "e2e-chart", parts: { kubernetes: true, registry: true, tpms: 1 } });
   if (!bed.kubernetes || !bed.registry) throw new Error("no cluster");
   cluster = bed.kubernetes;
-  const layout = join(home, "images");
-  const images = await buildImages({ output: layout, cache: CACHE });
+  releaseKey = await shipImages(home, bed.registry.host, ["hullmark-agent", "hullmark-verifier"]);
   await buildEarlier(STATE_ROOT);
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  releaseKey = publicKey.export({ type: "spki", format: "pem" }).toString();
-  const key = join(home, "release.key");
-  writeFileSync(key, privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
-  const shipped = { layout, registry: `${bed.registry.host}/ship`, tag: "0.1.0", plainHttp: true };
-  const observing = ["hullmark-agent", "hullmark-verifier"];
-  await publish(
-    images.filter(({ name }) => !observing.includes(name)),
-    shipped,
-  );
-  await publish(
-    images.filter(({ name }) => observing.includes(name)),
-    { ...shipped, key },
-  );
   programs = await loadPrograms();
   workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(programs));
   await cluster.kubectl(["create", "namespace", NAMESPACE]);
@@ -97,25 +79,12 @@ const kubectl = (...args: string[]): Promise<string> => cluster.kubectl(args);
 const here = (...args: string[]): Promise<string> => cluster.kubectl(["--namespace", NAMESPACE, ...args]);
 const apply = (...items: object[]): Promise<string> => cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
 
-async function helm(...args: string[]): Promise<string> {
-  const env = { ...process.env, KUBECONFIG: cluster.kubeconfig, HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home };
-  const { stdout, stderr } = await execute(tool("helm"), args, { env, maxBuffer: 16 << 20 });
-  return `${stdout}${stderr}`;
-}
+const helm = (...args: string[]): Promise<string> => chartHelm(cluster, home, args);
 
 const settings = (): string[] => [
-  ...[
-    "--namespace",
-    NAMESPACE,
-    "--set",
-    `image.registry=${bed.registry?.host}/ship`,
-    "--set",
-    `agent.runtime.rootDirectory=${cluster.containerdRoot}`,
-    "--set",
-    "agent.runtime.otherContainers=ignore",
-  ],
-  ...["--set", "openReports.enabled=true", "--set", "agent.contents.allow={/etc/nginx/*}"],
-  ...["--set", `verifier.registries.plainHttp={${bed.registry?.host}}`, "--set", "verifier.persistence.storageClassName=by-hand"],
+  ...["--namespace", NAMESPACE],
+  ...chartSettings(cluster, bed.registry?.host ?? ""),
+  ...["--set", "openReports.enabled=true", "--set", "agent.contents.allow={/etc/nginx/*}", "--set", "verifier.persistence.storageClassName=by-hand"],
 ];
 
 /** How a verifier outside the cluster reaches its API server. @param token file of `home` */
@@ -472,6 +441,17 @@ describe("the chart", () => {
       ],
     ],
     [
+      "with others who may ask",
+      [
+        "networkPolicy.from[0].namespaceSelector.matchLabels.team=monitoring",
+        "networkPolicy.agents[0].ipBlock.cidr=192.0.2.0/24",
+        "admission.enabled=true",
+        "actuator.enabled=true",
+        "dashboard.enabled=true",
+        "people.enabled=true",
+      ],
+    ],
+    [
       "with Docker",
       ["agent.runtime.kind=docker", "agent.runtime.rootDirectory=/var/lib/docker", "agent.runtime.socketDirectory=/run", "agent.runtime.socket=docker.sock"],
     ],
@@ -522,6 +502,18 @@ describe("the chart", () => {
         .every((line) => line.endsWith("(server dry run)")),
     ).toBe(true);
     expect(taken).toMatch(/daemonset.apps\/hullmark-agent created/);
+  });
+
+  test("lets agents that are not of the release in where it is told where they are, and to no more than its own", async () => {
+    const shown = ["--kube-version=1.33.0", "--show-only", "templates/availability.yaml", "--set", "networkPolicy.agents[0].ipBlock.cidr=192.0.2.0/24"];
+    const objects = parseAllDocuments(await helm("template", "hullmark", CHART, ...shown)).map((each) => each.toJS());
+    const { spec } = objects.find((each) => each?.kind === "NetworkPolicy" && each.metadata.name === "hullmark-verifier");
+    expect(spec.ingress).toEqual([
+      {
+        from: [{ podSelector: { matchLabels: expect.objectContaining({ "app.kubernetes.io/component": "agent" }) } }, { ipBlock: { cidr: "192.0.2.0/24" } }],
+        ports: [{ port: "main" }, { port: "enrolment" }],
+      },
+    ]);
   });
 
   test("gives the right to get ConfigMaps where it is asked for, and to nothing more of them", async () => {
