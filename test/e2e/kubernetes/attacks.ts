@@ -32,6 +32,8 @@ export interface Watched {
 }
 
 const FOUND_WITHIN_MS = 60_000;
+/** What is undone is seen at the next look at all files, if not at once. */
+const RESTORED_WITHIN_MS = 120_000;
 /** Options of `docker run` that no specification of a pod has (Unmasked wants a user namespace; a volume of its own is the kubelet's). */
 const WITHOUT_COUNTERPART: readonly string[] = ["--security-opt", "--device-cgroup-rule", "/data"];
 
@@ -84,27 +86,31 @@ export async function assertFound({ drifts, programs }: Pick<Watched, "drifts" |
 export async function attacked(watched: Watched, scenario: Scenario, name: string): Promise<void> {
   const { cluster, programs, image, drifts } = watched;
   await cluster.kubectl(["apply", "--filename=-"], JSON.stringify(pod(name, image, optionsOf(scenario))));
-  const victim = new PodVictim(cluster, programs, name);
-  await watched.settled(victim.container);
-  await scenario.attack(victim);
   try {
-    if (scenario.expected.length > 0) await assertFound(watched, victim.container, scenario.expected);
-    else {
-      await plantCanary(victim);
-      await assertFound(watched, victim.container, [CANARY]);
-      expect(describeAll((await drifts(victim.container)).filter((drift) => !isExpected(drift, CANARY)))).toBe("");
+    const victim = new PodVictim(cluster, programs, name);
+    await watched.settled(victim.container);
+    await scenario.attack(victim);
+    try {
+      if (scenario.expected.length > 0) await assertFound(watched, victim.container, scenario.expected);
+      else {
+        await plantCanary(victim);
+        await assertFound(watched, victim.container, [CANARY]);
+        expect(describeAll((await drifts(victim.container)).filter((drift) => !isExpected(drift, CANARY)))).toBe("");
+      }
+    } finally {
+      await scenario.restore?.(victim);
+    }
+    if (scenario.restore) {
+      const left = await eventually(
+        () => drifts(victim.container),
+        (seen) => seen.length === 0,
+        RESTORED_WITHIN_MS,
+      );
+      expect(describeAll(left), "resolved when undone").toBe("");
     }
   } finally {
-    await scenario.restore?.(victim);
+    await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
   }
-  if (scenario.restore) {
-    const left = await eventually(
-      () => drifts(victim.container),
-      (seen) => seen.length === 0,
-    );
-    expect(describeAll(left), "resolved when undone").toBe("");
-  }
-  await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
 }
 
 /** `docker run` options of a scenario as a pod has them. */

@@ -81,13 +81,13 @@ export function inPodAgent(of: () => InPodBed): void {
     });
     afterAll(async () => {
       const { cluster, eventually, json, namespace } = of();
+      await cluster.kubectl(["--namespace", namespace, "delete", "attestationpolicy", "hullmark"]);
       await cluster.kubectl(["delete", "pod", ATTACKED, STEADY, "--wait=true"]);
       // Nothing of it is open where later tests look at everything that is.
       await eventually(
         () => json<{ drifts: DriftView[] }>("drift", "ls"),
         ({ drifts: open }) => open.length > 0 && open.every(({ container }) => !container.name.startsWith("default/in-pod-")),
       );
-      await cluster.kubectl(["--namespace", namespace, "delete", "attestationpolicy", "hullmark"]);
     });
 
     describe.concurrent("on pods", () => {
@@ -124,8 +124,15 @@ export function inPodAgent(of: () => InPodBed): void {
       expect(await drifts(`default/${STEADY}/web`)).toEqual([]);
     });
 
-    test("all of it by the very process that was there before", async () => {
+    test("all of it by the very process that was there before, which sees what the quiet pod does now", async () => {
       expect(idOf(await onlyPod(of(), "agent"))).toBe(agent);
+      const steady = new PodVictim(of().cluster, of().programs, STEADY);
+      await steady.sh("echo x > /srv/at-last");
+      const found = await of().eventually(
+        () => drifts(steady.container),
+        (seen) => seen.length > 0,
+      );
+      expect(found.map(({ path }) => path)).toEqual(["/srv/at-last"]);
     });
   });
 }
