@@ -9,6 +9,7 @@ import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import { type Engine, type EngineContainer, EngineError, NO_NETWORK } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { ISOLATION_FAILPOINTS, isolate, rejoin, whereabouts } from "./isolation.ts";
+import { listed } from "./listed.ts";
 import { FENCE_FAILPOINTS } from "./pod-isolation.ts";
 
 /** Where the process of a host can be killed in the tests; each must be survived. */
@@ -53,6 +54,7 @@ export type ActuatorFailpoint = (typeof FAILPOINTS)[keyof typeof FAILPOINTS][num
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;
 const MAX_DETAIL_CHARS = 500;
+const MAX_NAMES_CHARS = 350;
 const TAKEN_AWAY = "the old container was removed: Compose would start it again in place of the new one";
 
 const EXPIRED: Settled = {
@@ -137,8 +139,8 @@ async function stop({ containerId, vanishesWith }: LedgerEntry, engine: Engine, 
 
 /** What there is no more, for whoever would look for it. */
 function vanished(volumes: readonly string[]): string {
-  const lost = volumes.length === 0 ? "" : `, and with it its volumes without a name, which no capture holds: ${volumes.join(", ")}`;
-  return `--rm: the engine removed it as it stopped${lost}`.slice(0, MAX_DETAIL_CHARS);
+  const lost = volumes.length === 0 ? "" : `, and with it its volumes without a name, which no capture holds: ${listed(volumes, MAX_NAMES_CHARS)}`;
+  return `--rm: the engine removed it as it stopped${lost}`;
 }
 
 /** The restart policy first: an engine that restarts what stops would undo it. */

@@ -4,6 +4,7 @@ import type { EngineContainer } from "../ports/engine.ts";
 import type { PurgeTarget, Standing } from "../ports/layers.ts";
 import { ownersOf } from "./check-target.ts";
 import type { LocalLimits } from "./hands.ts";
+import { listed } from "./listed.ts";
 
 export interface PurgeLimits extends LocalLimits {
   /** Containers that one purge may take away, stopped ones too. */
@@ -17,7 +18,8 @@ export interface PurgeRefusal {
   readonly detail: string;
 }
 
-const MAX_DETAIL_CHARS = 500;
+/** Of an action's detail, which has words before them. */
+const MAX_NAMES_CHARS = 450;
 
 /** @param sharersOf names of running containers that live in a namespace of this one @returns undefined: all of it may go */
 export function refusePurge(
@@ -26,7 +28,7 @@ export function refusePurge(
   sharersOf: (container: EngineContainer) => readonly string[],
   { protect, purgeContainers }: PurgeLimits,
 ): PurgeRefusal | undefined {
-  const refuse = (reason: PurgeRefusal["reason"], names: readonly string[]): PurgeRefusal => ({ reason, detail: names.join(", ").slice(0, MAX_DETAIL_CHARS) });
+  const refuse = (reason: PurgeRefusal["reason"], names: readonly string[]): PurgeRefusal => ({ reason, detail: listed(names, MAX_NAMES_CHARS) });
   const named = new Set(purge.imageDigests);
   const more = [...images.filter(({ id }) => !named.has(id)), ...containers.filter(({ imageId }) => !named.has(imageId))];
   if (more.length > 0)

@@ -7,6 +7,7 @@ import { ISOLATED_LABEL, type PodFence } from "../ports/pod-fence.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { otherPod, podService } from "./check-pod.ts";
 import type { LocalLimits, Looked } from "./hands.ts";
+import { listed } from "./listed.ts";
 import { overLocalLimit } from "./local-limits.ts";
 import { standingIsolations } from "./standing-isolations.ts";
 
@@ -22,6 +23,7 @@ export const STILL_ISOLATED = "still-isolated";
 const ISOLATE_MARK = "hullmark.dev/isolate";
 const NO_RESTART = { name: "", maximumRetryCount: 0 };
 const MAX_DETAIL_CHARS = 500;
+const MAX_NAMES_CHARS = 400;
 
 export interface PodIsolationServices {
   readonly cluster: Cluster;
@@ -145,7 +147,7 @@ function driftOf({ pod }: LedgerEntry): Partial<Pick<PodTarget, "driftId" | "dri
 }
 
 function sayAllowed(names: readonly string[]): string {
-  return `NetworkPolicies let traffic of this pod through, which none can take away: ${names.join(", ")}`.slice(0, MAX_DETAIL_CHARS);
+  return `NetworkPolicies let traffic of this pod through, which none can take away: ${listed(names, MAX_NAMES_CHARS)}`;
 }
 
 function failed(reason: string, detail: string): Settled {

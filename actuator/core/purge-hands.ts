@@ -12,6 +12,7 @@ import { type ActuatorFailpoint, halt } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { type PurgeLimits, type PurgeRefusal, refusePurge } from "./check-purge.ts";
 import type { Hands, Looked } from "./hands.ts";
+import { listed } from "./listed.ts";
 import { overLocalLimit } from "./local-limits.ts";
 
 export interface PurgeServices {
@@ -34,6 +35,7 @@ const NO_RESTART = { name: "", maximumRetryCount: 0 };
 /** An image from which others were made goes after them; what something else makes meanwhile is not fought for ever. */
 const MAX_PASSES = 4;
 const MAX_DETAIL_CHARS = 500;
+const MAX_NAMES_CHARS = 450;
 const STILL_RUNNING = "the intent ended before it could be carried out: the engine, or the actuator, was away; what runs on the layer was left";
 
 export class PurgeHands implements Hands {
@@ -97,7 +99,7 @@ export class PurgeHands implements Hands {
     }
     const left = await layers.standing(purge, layerDirectory);
     const names = [...left.containers, ...left.images].map(({ name }) => name);
-    if (names.length > 0) return failed("containment-failed", `still there: ${names.join(", ")}`, taken);
+    if (names.length > 0) return failed("containment-failed", `still there: ${listed(names, MAX_NAMES_CHARS)}`, taken);
     if (layerDirectory !== undefined && (await layers.hasDirectory(layerDirectory)))
       return failed("containment-failed", "nothing that the engine tells of stands on the layer, and its directory is still there", taken);
     return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "", ...taken };

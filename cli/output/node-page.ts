@@ -36,12 +36,19 @@ export function showNode({ node, boot, ima, certificateWithheld, affected }: Get
 }
 
 /** Everything on the list is to go from the node before the directory does. */
-function showAffected({ place, layerIndex, open, driftIds, containers, images }: AffectedLayer, field: (name: string, text: string) => void): void {
+function showAffected(affected: AffectedLayer, field: (name: string, text: string) => void): void {
+  const { place, layerIndex, open, driftIds, containers, images, moreDrifts, moreContainers, moreImages } = affected;
+  const more = (name: string, count: number): void => void (count > 0 && field(name, `and ${count} more, which are not listed`));
   const on = place === "image" ? " configuration on layer" : "";
   const what = layerIndex >= 0 ? `${printable(place, 40)}${on} ${layerIndex}` : printable(place, 40);
-  field("Poisoned", `${what}${open ? "" : ", not measured equal since"} (${driftIds.map((each) => printable(each, 24)).join(", ")})`);
+  field(
+    "Poisoned",
+    `${what}${open ? "" : ", not measured equal since"} (${driftIds.map((each) => printable(each, 24)).join(", ")}${moreDrifts > 0 ? ` and ${moreDrifts} more` : ""})`,
+  );
   for (const name of containers) field("  runs", printable(name, 300));
+  more("  runs", moreContainers);
   for (const name of images) field("  image", printable(name, 300));
+  more("  image", moreImages);
 }
 
 function showBoot(boot: NodeBoot, field: (name: string, text: string) => void): void {
@@ -87,8 +94,9 @@ function items(name: string, list: readonly BootItem[], field: (name: string, te
 
 /** What `-o json|yaml` gives. Digests are hex. */
 export function nodePageView({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse) {
-  const layers = affected.map(({ place, layerIndex, chainId, open, driftIds, containers, images }) => ({
+  const layers = affected.map(({ place, layerIndex, chainId, open, driftIds, containers, images, moreDrifts, moreContainers, moreImages }) => ({
     ...{ place, layerIndex: layerIndex < 0 ? null : layerIndex, chainId: chainId || null, open, drifts: driftIds, containers, images },
+    ...{ moreDrifts, moreContainers, moreImages },
   }));
   return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null, certificateWithheld, affected: layers };
 }

@@ -1,10 +1,11 @@
 /** What people read at the command line. */
 import { create } from "@bufbuild/protobuf";
 import { Severity } from "@hullmark/proto/v1/common";
-import { DriftSchema, DriftState } from "@hullmark/proto/v1/query";
+import { DriftSchema, DriftState, GetNodeResponseSchema } from "@hullmark/proto/v1/query";
 import { type Action, ActionKind, ActionSchema, ActionState } from "@hullmark/proto/v1/response";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import { showDrift } from "hullmark/output/drift-page";
+import { nodePageView, showNode } from "hullmark/output/node-page";
 import { pathWord } from "hullmark/output/words";
 import { expect, test } from "vitest";
 
@@ -76,4 +77,17 @@ test("it says what was done, what waits for a yes, and of which incident it is",
     "Waits   for a yes to stop web on w-1 (1 of 2) · hullmark action approve A-2",
     `Proof   log #7 · incident ${incident}`,
   ]);
+});
+
+test("a node's page says of what stands on a layer how much of it is not listed", () => {
+  const layer = { place: "layer", layerIndex: 0, chainId: "sha256:77ab", open: true, driftIds: ["D-7"], containers: ["cart"], images: ["r.example/cart:1"] };
+  const node = { id: "0011223344556677", name: "w-07" };
+  const page = (more: object) => create(GetNodeResponseSchema, { node, affected: [{ ...layer, ...more }] });
+  const lines = (more: object) => showNode(page(more), 0, "hullmark").split("\n");
+  expect(lines({}).filter((line) => line.includes("more"))).toEqual([]);
+  const more = { moreDrifts: 4, moreContainers: 20, moreImages: 3 };
+  expect(lines(more)).toEqual(
+    expect.arrayContaining(["Poisoned  layer 0 (D-7 and 4 more)", "  runs    and 20 more, which are not listed", "  image   and 3 more, which are not listed"]),
+  );
+  expect(nodePageView(page(more)).affected).toMatchObject([more]);
 });

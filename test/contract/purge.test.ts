@@ -134,6 +134,16 @@ describe("what it cannot be made to do", () => {
     expect([standing(), reports]).toEqual([before, [{ outcome: Outcome.REFUSED, reason, detail }]]);
   });
 
+  test("more than a detail has room for are counted", async () => {
+    const names = Array.from({ length: 60 }, (_, i) => `beside-${i}-of-a-service`);
+    for (const [i, name] of names.entries()) layers.add(`sha256:${String(i).padStart(64, "0")}`, name);
+    await actuator().offer(intent());
+    const { detail = "" } = reports[0] ?? {};
+    const [, more] = / and (\d+) more$/.exec(detail) ?? [];
+    expect(detail.length).toBeLessThanOrEqual(450);
+    expect(detail.split(", ").length + Number(more)).toBe(names.length);
+  });
+
   test("what policy lets go goes", async () => {
     engine.add("web", { imageId: CART, labels: { "com.docker.compose.project": "shop" } });
     await actuator().offer(intent({ owners: ["compose"] }));

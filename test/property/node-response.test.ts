@@ -115,7 +115,7 @@ describe("a node whose layers are not the image's", () => {
     expect(found([one, two])).toEqual([
       {
         ...{ place: "layer", layerIndex: 0, chainId: "base", open: true, driftIds: ["D-7", "D-8"] },
-        ...{ containers: ["c1", "c2"], images: ["r.example/a:1", "r.example/b:1"] },
+        ...{ containers: ["c1", "c2"], images: ["r.example/a:1", "r.example/b:1"], moreDrifts: 0, moreContainers: 0, moreImages: 0 },
       },
     ]);
     expect(found([two])).toMatchObject([{ open: false, containers: ["c1", "c2"] }]);
@@ -135,6 +135,19 @@ describe("a node whose layers are not the image's", () => {
     // Of an image whose layers are not known nothing else is said to stand on it.
     expect(found([layer({ configDigest: "x" })])).toMatchObject([{ chainId: "", containers: ["c1"], images: [] }]);
     expect(found([])).toEqual([]);
+  });
+
+  test("what is not listed is counted: nobody takes a list that is cut for all that has to go", () => {
+    const chainsOf = (): readonly string[] => ["base"];
+    const names = Array.from({ length: 120 }, (_, i) => `c${String(i).padStart(3, "0")}`);
+    const runs = names.map((name) => ({ containerId: name, containerName: name, configDigest: "a" }));
+    const images = [{ configDigest: "a", references: [...names, "c000"].map((name) => `r.example/${name}:1`) }];
+    const drifts = names.slice(0, 20).map((containerId, i) => layer({ id: `D-${i}`, configDigest: "a", containerId }));
+    const [all] = affectedBy(drifts, runs, images, chainsOf);
+    expect(all).toMatchObject({ moreDrifts: 4, moreContainers: 20, moreImages: 20 });
+    expect([all?.driftIds.length, all?.containers, all?.images.length]).toEqual([16, names.slice(0, 100), 100]);
+    const [few] = affectedBy(drifts.slice(0, 16), runs.slice(0, 100), [], chainsOf);
+    expect(few).toMatchObject({ moreDrifts: 0, moreContainers: 0, moreImages: 0 });
   });
 
   describe("of what is over", () => {

@@ -48,7 +48,18 @@ const poison = (more: Partial<DriftRow> = {}): DriftRow =>
 
 describe("which layer", () => {
   const one = (layerIndex: number, chainId: string) =>
-    ({ place: "layer", layerIndex, chainId, open: true, driftIds: ["D-7"], containers: [], images: [] }) as const;
+    ({
+      place: "layer",
+      layerIndex,
+      chainId,
+      open: true,
+      driftIds: ["D-7"],
+      containers: [],
+      images: [],
+      moreDrifts: 0,
+      moreContainers: 0,
+      moreImages: 0,
+    }) as const;
 
   test("by index where that is one, by its chain id, and none that is not affected; that of an image's configuration, unless the layer itself is meant", () => {
     const image = { ...one(3, digest("e")), place: "image" as const };

@@ -56,6 +56,10 @@ export interface AffectedLayer {
   readonly driftIds: readonly string[];
   readonly containers: readonly string[];
   readonly images: readonly string[];
+  /** How many there are besides those that are listed. */
+  readonly moreDrifts: number;
+  readonly moreContainers: number;
+  readonly moreImages: number;
 }
 
 const MAX_IDS = 16;
@@ -81,14 +85,14 @@ export function affectedBy(
     const [chainId, own] = [chainOf(first), new Set(group.map(({ containerId }) => containerId))];
     const standsOn = (configDigest: string): boolean =>
       chainId !== "" ? chainsOf(configDigest)[layerIndex] === chainId : place === "image" && configDigest === first.configDigest;
-    const containers = workloads.filter((each) => own.has(each.containerId) || standsOn(each.configDigest)).map(({ containerName }) => containerName);
-    const references = images.filter(({ configDigest }) => standsOn(configDigest)).flatMap(({ references }) => references);
+    const containers = distinct(workloads.filter((each) => own.has(each.containerId) || standsOn(each.configDigest)).map(({ containerName }) => containerName));
+    const references = distinct(images.filter(({ configDigest }) => standsOn(configDigest)).flatMap(({ references }) => references));
     return [
       {
         ...{ place, layerIndex, chainId, open: group.some(({ state }) => state === DriftState.OPEN) },
-        driftIds: group.map(({ id }) => id).slice(0, MAX_IDS),
-        containers: distinct(containers),
-        images: distinct(references),
+        ...{ driftIds: group.map(({ id }) => id).slice(0, MAX_IDS), moreDrifts: beyond(group, MAX_IDS) },
+        ...{ containers: containers.slice(0, MAX_NAMES), moreContainers: beyond(containers, MAX_NAMES) },
+        ...{ images: references.slice(0, MAX_NAMES), moreImages: beyond(references, MAX_NAMES) },
       },
     ];
   });
@@ -103,5 +107,9 @@ export function levelOf(
 }
 
 function distinct(names: readonly string[]): string[] {
-  return [...new Set(names)].sort().slice(0, MAX_NAMES);
+  return [...new Set(names)].sort();
+}
+
+function beyond({ length }: readonly unknown[], shown: number): number {
+  return Math.max(0, length - shown);
 }

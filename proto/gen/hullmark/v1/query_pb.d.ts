@@ -980,6 +980,23 @@ export declare type AffectedLayer = Message<"hullmark.v1.AffectedLayer"> & {
    * @generated from field: repeated string images = 7;
    */
   images: string[];
+
+  /**
+   * How many there are besides those that are listed.
+   *
+   * @generated from field: uint32 more_drifts = 8;
+   */
+  moreDrifts: number;
+
+  /**
+   * @generated from field: uint32 more_containers = 9;
+   */
+  moreContainers: number;
+
+  /**
+   * @generated from field: uint32 more_images = 10;
+   */
+  moreImages: number;
 };
 
 /**
