@@ -349,6 +349,21 @@ test.each(["find", "evict"] as const)("an API server that is away at %s is asked
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "engine", detail: "ENGINE_REFUSED: two budgets" });
 });
 
+test.each([0, 60 * 60_000])("an eviction that was carried out and not answered is not asked for again, %i ms later", async (laterMs) => {
+  cluster.unheard.add("evict");
+  cluster.endsMs = nowMs + laterMs;
+  const [subject, signed] = [actuator(), intent(cluster.add("web"))];
+  await expect(subject.offer(signed)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+  // The intent may have ended by now.
+  nowMs += laterMs;
+  await subject.resume();
+  expect(outcomes()).toEqual(["WAITING terminating"]);
+  cluster.pods.clear();
+  await subject.resume();
+  expect([cluster.evicted, outcomes().at(-1)]).toEqual([["shop/web"], "DONE"]);
+  expect(cluster.events.map(({ reason }) => reason)).toEqual(["Evicting", "Evicted"]);
+});
+
 test("nothing depends on an Event", async () => {
   cluster.failures.set("tell", new EngineError("ENGINE_REFUSED", "no right"));
   await actuator().offer(intent(cluster.add("web")));

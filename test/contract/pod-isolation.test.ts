@@ -237,6 +237,22 @@ test.each(["raise", "label"] as const)("%s that is refused is told; the API serv
   expect(labelOf("api")).toBe("A-7K2Q");
 });
 
+test("policy and label that were written and not answered are not written again, nor is the label that was taken away", async () => {
+  const [web, subject] = [cluster.add("web"), actuator()];
+  for (const kind of [ActionKind.ISOLATE, ActionKind.RELEASE]) {
+    if (kind === ActionKind.ISOLATE) fence.unheard.add("raise");
+    fence.unheard.add("label");
+    await expect(subject.offer(intent(web, kind, { actionId: "A-7K2Q" }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    if (kind === ActionKind.ISOLATE) await expect(subject.resume()).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    // The intent may have ended by now.
+    nowMs += 60 * 60_000;
+    await subject.resume();
+    expect(labelOf("web")).toBe(kind === ActionKind.ISOLATE ? "A-7K2Q" : undefined);
+  }
+  expect([fence.labelled, outcomes()]).toEqual([2, ["DONE", "DONE"]]);
+  expect(cluster.events.map(({ reason }) => reason)).toEqual(["Isolated", "Released"]);
+});
+
 describe("what is asked of the API server", () => {
   const policy = (name: string, podSelector: object, spec: object) => ({
     metadata: { name },

@@ -123,6 +123,22 @@ test("and to the one before it where the present one is by that digest already",
   expect(rollouts.applied).toEqual([`r.example:5000/web@${digest(6)}`]);
 });
 
+test.each(["apply", "halt", "pause"] as const)("%s that was carried out and not answered is not done again", async (method) => {
+  if (method === "pause") rollouts.change({ annotations: { "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/web" } });
+  rollouts.unheard.add(method);
+  const [subject, pod] = [actuator(), add()];
+  const more = method === "halt" ? { kind: ActionKind.HALT, revisions: [] } : {};
+  await expect(subject.offer(intent(pod, { ...more, owners: ["argocd"] }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+  // The intent may have ended by now.
+  if (method !== "pause") nowMs += 20 * 60_000;
+  await subject.resume();
+  rollouts.change({ present: 0, progress: { state: "done" } });
+  await subject.resume();
+  expect(outcomes()).toEqual(["WAITING rolling-out", "DONE"]);
+  expect(rollouts.applied).toHaveLength(1);
+  expect(rollouts.paused.size).toBe(method === "pause" ? 1 : 0);
+});
+
 describe("what it cannot be made to do", () => {
   test.each<[string, (pod: AddedPod) => ReturnType<typeof intent>, string | undefined]>([
     ["no revision at all", (pod) => intent(pod, { revisions: [] }), undefined],

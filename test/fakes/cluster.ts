@@ -16,6 +16,11 @@ import {
 
 type Name = Pick<PodTarget, "namespace" | "name">;
 
+/** @throws EngineError ENGINE_UNREACHABLE where nobody is to hear of it */
+function answered<T>(unheard: Set<T>, method: T): void {
+  if (unheard.delete(method)) throw new EngineError("ENGINE_UNREACHABLE", "socket hang up");
+}
+
 export class FakeCluster implements Cluster {
   /** What the pods' specifications ask for. */
   static readonly image = "r.example:5000/web:3";
@@ -25,6 +30,8 @@ export class FakeCluster implements Cluster {
   readonly evicted: string[] = [];
   /** Method → error thrown at its next call. */
   readonly failures = new Map<keyof Cluster, EngineError>();
+  /** Methods whose next call is carried out, and not answered. */
+  readonly unheard = new Set<keyof Cluster>();
   /** Why evictions are forbidden now. */
   budget: string | undefined;
   /** Until when an evicted pod takes to end; undefined: it is gone at once. */
@@ -71,6 +78,7 @@ export class FakeCluster implements Cluster {
     this.evicted.push(`${namespace}/${name}`);
     if (this.endsMs === undefined) this.pods.delete(`${namespace}/${name}`);
     else this.pods.set(`${namespace}/${name}`, { ...pod, endsMs: this.endsMs });
+    answered(this.unheard, "evict");
     return { outcome: "accepted" };
   }
 
@@ -95,6 +103,10 @@ export class FakeFence implements PodFence {
   /** Those that select pods by the very label that isolates. */
   openedByLabel: string[] = [];
   readonly failures = new Map<keyof PodFence, EngineError>();
+  /** Methods whose next call is carried out, and not answered. */
+  readonly unheard = new Set<keyof PodFence>();
+  /** Labels that were put on or taken away. */
+  labelled = 0;
 
   constructor(cluster: FakeCluster) {
     this.#cluster = cluster;
@@ -108,6 +120,7 @@ export class FakeFence implements PodFence {
   async raise(): Promise<void> {
     this.#fail("raise");
     this.raised++;
+    answered(this.unheard, "raise");
   }
 
   async label({ namespace, name, uid }: PodTarget, actionId: string | undefined): Promise<void> {
@@ -116,6 +129,8 @@ export class FakeFence implements PodFence {
     if (pod?.uid !== uid) throw new EngineError("ENGINE_REFUSED", "another pod");
     const { [ISOLATED_LABEL]: _before, ...others } = pod.labels;
     this.#cluster.pods.set(`${namespace}/${name}`, { ...pod, labels: { ...others, ...(actionId !== undefined && { [ISOLATED_LABEL]: actionId }) } });
+    this.labelled++;
+    answered(this.unheard, "label");
   }
 
   #fail(method: keyof PodFence): void {
@@ -135,6 +150,8 @@ export class FakeRollouts implements Rollouts {
   /** Of applications and the like, by name. */
   readonly sources = new Map<string, string>();
   readonly failures = new Map<keyof Rollouts, EngineError>();
+  /** Methods whose next call is carried out, and not answered. */
+  readonly unheard = new Set<keyof Rollouts>();
 
   /** @param images of the revisions that were rolled out, the present one last */
   constructor(...images: readonly string[]) {
@@ -180,6 +197,7 @@ export class FakeRollouts implements Rollouts {
     if (this.workload?.uid !== uid || this.workload.resourceVersion !== resourceVersion) throw new EngineError("ENGINE_UNREACHABLE", "conflict");
     this.applied.push(template.spec.containers.map(({ image }) => image).join());
     this.change({ template, annotations: { ...this.workload.annotations, [ROLLBACK_ANNOTATION]: annotation }, progress: { state: "under-way" } });
+    answered(this.unheard, "apply");
   }
 
   async halt({ uid, resourceVersion }: Workload, annotation: string): Promise<void> {
@@ -187,6 +205,7 @@ export class FakeRollouts implements Rollouts {
     if (this.workload?.uid !== uid || this.workload.resourceVersion !== resourceVersion) throw new EngineError("ENGINE_UNREACHABLE", "conflict");
     this.applied.push("none");
     this.change({ replicas: 0, annotations: { ...this.workload.annotations, [HALT_ANNOTATION]: annotation } });
+    answered(this.unheard, "halt");
   }
 
   async source({ name }: GitOpsOwner): Promise<string | undefined> {
@@ -196,6 +215,7 @@ export class FakeRollouts implements Rollouts {
   async pause({ kind, namespace, name }: GitOpsOwner): Promise<void> {
     this.#fail("pause");
     this.paused.add(`${kind} ${namespace}/${name}`);
+    answered(this.unheard, "pause");
   }
 
   #fail(method: keyof Rollouts): void {
