@@ -4,7 +4,7 @@
 #   npm test                 everything but the soak
 #   npm test -- --full       the soak too (always so with CI=true)
 #
-# While the Go programs that Hullmark is held against are built in the background (once: about 6 minutes), the suites that do not
+# While the Go programs that Hullmark is held against are built in the background (once a machine: about 20 minutes), the suites that do not
 # need them run; the soak and the cluster's suite run beside all others. With CI=true a skipped test counts as failed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -79,6 +79,15 @@ second_try() {
   [ "$(cat "$results/$name-again.exit")" = 0 ] || as_root rm -f "$results/$name-again.json"
 }
 
+# title TEXT: of what runs from now on, after how long, and how busy the processors were until then.
+title() {
+  local idle
+  # user nice system idle iowait irq softirq steal, in hundredths of a second of all processors.
+  idle=$(awk '/^cpu / { print $5 + $6; exit }' /proc/stat)
+  printf '\n%s (after %s s, processors busy for %s %%)\n' "$1" "$((SECONDS - started))" "$((100 - (idle - idle_before) / (SECONDS - started + 1) / $(nproc)))"
+}
+idle_before=$(awk '/^cpu / { print $5 + $6; exit }' /proc/stat)
+
 # record NAME EXIT [FILE]: FILE is vitest's report (NAME.json), or the log of what is one check.
 record() { suites+=("$1:$2:${3:-}"); }
 # record_suite NAME CONFIG [SECONDS]
@@ -98,23 +107,18 @@ fi
 as_root node deploy/testbed/main.ts sweep
 as_root node deploy/testing/leftovers.ts >"$results/before" || sed 's/^/  ⚠ there before these tests, not of them: /' "$results/before"
 
-start go-tools nice -n 5 bash deploy/testbed/go-tools.sh peers
+start go-tools bash deploy/testbed/go-tools.sh peers
 start images as_root node test/e2e/images/main.ts prepare
 start earlier as_root nice -n 5 node deploy/images/build-earlier.ts
 start sanitizers as_root nice -n 5 bash native/test-sanitizers.sh address,undefined
-
-echo; echo 'Suites that need no built peer'
-vitest_suite base 1800 --config test/vitest.config.ts --exclude 'test/integration/**'
-record_suite base test/vitest.config.ts
-
-finished 'test images' images
-if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
-
-finished 'cosign and other Go programs' go-tools
-finished 'the earlier commit that is upgraded from' earlier
-# After the peers, whose tests come first: both hold the same lock. They wait more than they compute: two clusters at once, and the other suites beside them.
+# The longest way of all, so it begins as soon as the peers are built, whose tests come first. It waits more than it computes: two clusters at once, and the other suites beside them.
 cluster_suites() {
-  nice -n 5 bash deploy/testbed/go-tools.sh kubernetes || return
+  local job
+  for job in "$job_go_tools" "$job_images" "$job_earlier"; do
+    # No child of this shell's: how it ended is told where it was started.
+    while kill -0 "$job" 2>/dev/null; do sleep 1; done
+  done
+  bash deploy/testbed/go-tools.sh kubernetes || return
   vitest_suite kubernetes-detect 3600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/detect.test.ts >"$logs/kubernetes-detect.log" 2>&1 &
   vitest_suite kubernetes 3600 --config test/vitest.kubernetes.config.ts --exclude test/e2e/kubernetes/detect.test.ts
   export HULLMARK_ENGINE_BIN=$containerd_2
@@ -124,17 +128,26 @@ cluster_suites() {
 readonly containerd_2=$HULLMARK_STATE/tools/containerd-2
 start kubernetes cluster_suites
 
+title 'Suites that need no built peer'
+vitest_suite base 1800 --config test/vitest.config.ts --exclude 'test/integration/**'
+record_suite base test/vitest.config.ts
+
+finished 'test images' images
+if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
+
+finished 'cosign and other Go programs' go-tools
+finished 'the earlier commit that is upgraded from' earlier
 finished 'native tests with address and undefined-behaviour sanitizers' sanitizers
 
-echo; echo 'Integration'
+title 'Integration'
 vitest_suite integration 3300 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
 
-echo; echo 'End to end'
+title 'End to end'
 vitest_suite e2e 3000 --config test/vitest.e2e.config.ts
 record_suite e2e test/vitest.e2e.config.ts
 
-echo; echo 'On a real cluster, and on containerd 2'
+title 'On a real cluster, and on containerd 2'
 wait "$job_kubernetes" || true
 cat "$logs/kubernetes-detect.log" "$logs/kubernetes.log" || true
 record_suite kubernetes-detect test/vitest.kubernetes.config.ts
@@ -145,20 +158,20 @@ vitest_suite containerd-2-layers 600 --config test/vitest.config.ts test/integra
 record_suite containerd-2-layers test/vitest.config.ts
 unset HULLMARK_ENGINE_BIN
 
-echo; echo 'On cgroup version 2'
+title 'On cgroup version 2'
 export HULLMARK_CGROUP=2
 vitest_suite cgroup-2 300 --config test/vitest.config.ts test/integration/container-runtime-docker.test.ts
 record_suite cgroup-2 test/vitest.config.ts
 unset HULLMARK_CGROUP
 
 if [ -n "$full" ]; then
-  echo; echo 'Soak'
+  title 'Soak'
   wait "$job_soak" || true
   tail -n 60 "$logs/soak.log"
   record_suite soak test/vitest.soak.config.ts 1800
 fi
 
-echo; echo "Sum after $((SECONDS - started)) s"
+title Sum
 as_root node deploy/testbed/main.ts sweep
 step 'nothing left behind' as_root node deploy/testing/leftovers.ts "$results/before" && status=0 || status=$?
 record leftovers "$status" "$logs/nothing-left-behind.log"

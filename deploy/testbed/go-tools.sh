@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the programs that tests need and no distribution has in a usable version, from their released Go modules, into
-# $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice. Progress goes to standard output. Safe to run twice at once.
+# $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice, and by other checkouts of the same user neither: what was built is
+# kept in $HULLMARK_TOOLS_CACHE too (~/.cache/hullmark-go-tools; empty: nowhere). Progress goes to standard output. Safe to run twice at once.
 #
 #   deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops] [network-policy]    without an argument: the first two
 #
@@ -16,6 +17,7 @@ cd "$(dirname "$0")/../.."
 
 readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
+readonly cache=${HULLMARK_TOOLS_CACHE-${HOME:+${XDG_CACHE_HOME:-$HOME/.cache}/hullmark-go-tools}}
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3 crane=v0.22.1 oras=v1.3.6
 readonly containerd=v2.4.2
@@ -69,7 +71,14 @@ find_go() {
 build() {
   local name=$1 stamp=$2
   shift 2
-  if [ -x "$bin/$name" ] && [ "$(cat "$bin/$name.stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+  if [ -x "$bin/$name" ] && [ "$(cat "$bin/$name.stamp" 2>/dev/null)" = "$stamp" ]; then
+    keep "$name" "$stamp"
+    return
+  fi
+  if take "$name" "$stamp"; then
+    say "$name is at hand ($stamp)"
+    return
+  fi
   [ -n "${go:-}" ] || [ "$name" = pause ] || find_go
   say "building $name ($stamp)"
   local started=$SECONDS
@@ -79,6 +88,28 @@ build() {
   }
   printf '%s' "$stamp" >"$bin/$name.stamp"
   say "$name built in $((SECONDS - started)) s"
+  keep "$name" "$stamp"
+}
+
+# Of what a program kept for other checkouts was made: its stamp, this script with the flags in it, the architecture.
+key() { printf '%s\n' "$1" "$(uname -m)" | cat - deploy/testbed/go-tools.sh | sha256sum | cut -c1-64; }
+
+# take NAME STAMP: from what another checkout built.
+take() {
+  local from=$cache/$1
+  [ -n "$cache" ] && [ -O "$from" ] && [ "$(cat "$from/key" 2>/dev/null)" = "$(key "$2")" ] || return 1
+  cp -a "$from/tools/." "$state/tools/" && printf '%s' "$2" >"$bin/$1.stamp"
+}
+
+# keep NAME STAMP: for other checkouts, as a whole or not at all.
+keep() {
+  local new key
+  key=$(key "$2")
+  if [ -z "$cache" ] || [ "$(cat "$cache/$1/key" 2>/dev/null)" = "$key" ]; then return; fi
+  if mkdir -p "$cache" 2>/dev/null && new=$(mktemp -d "$cache/.new.XXXXXX") && mkdir -p "$new/tools/bin" && cp -a "$bin/$1" "$new/tools/bin/" &&
+    { [ ! -d "$state/tools/$1" ] || cp -a "$state/tools/$1" "$new/tools/"; } && echo "$key" >"$new/key" && rm -rf "${cache:?}/$1" && mv -T "$new" "$cache/$1"; then return; fi
+  say "$1 is not kept for other checkouts: $cache cannot be written"
+  rm -rf "${new:-}"
 }
 
 # `go install` is the one command that builds a released main package by version; it names the program after the last element.
