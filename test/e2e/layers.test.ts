@@ -1,6 +1,8 @@
 /** A layer that two images share is altered on a real engine's disk: the node is marked by an actuator elsewhere, and lifted once that very layer is measured as signed again, and not before. */
+import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Tpm } from "@hullmark/native";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
 import { stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
@@ -12,12 +14,17 @@ import { drifts, engineOf, eventually, type FaultBed, startFaultBed, type ToldNo
 import { loadPrograms } from "./images/programs.ts";
 import { layerOf, type PushedImage, pushImage } from "./images/push.ts";
 
-const policyOf = (pager: string): string => `apiVersion: hullmark.dev/v1
+/** Of what a software TPM starts with. */
+const UNMEASURED = "00".repeat(32);
+
+/** @param mok values of PCR 14 that pass */
+const policyOf = (pager: string, mok: readonly string[] = [UNMEASURED]): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: layers }
 spec:
   mode: enforce
   intervals: { quote: 10s, rescan: 1m, heartbeat: 1s }
+  nodes: [{ name: all, boot: { eventLog: optional }, pcrs: { "14": [${mok.map((value) => `"${value}"`).join()}] } }]
   alerts: { routes: [{ name: page, type: webhook, url: "${pager}", groupBy: [] }] }
   response:
     pause: 1m
@@ -27,6 +34,7 @@ spec:
       rules:
         - { name: victim, select: { nodes: [node-0] }, reasons: [layer], marks: [label, cordon], actuators: [node-1], lift: automatic }
         - { name: other, select: { nodes: [node-1] }, reasons: [image], marks: [cordon], actuators: [node-0], lift: automatic }
+        - { name: third, select: { nodes: [node-2] }, reasons: [pcr], marks: [cordon], actuators: [node-1], lift: automatic }
 `;
 
 interface MarkedNode extends ToldNode {
@@ -34,6 +42,7 @@ interface MarkedNode extends ToldNode {
 }
 
 const SETTLE_MS = 120_000;
+const NODES = 3;
 let faults: FaultBed;
 let pager: HttpReceiver;
 const actuators: Daemon[] = [];
@@ -42,7 +51,7 @@ const images: Record<string, PushedImage> = {};
 
 beforeAll(async () => {
   pager = await new HttpReceiver().start();
-  faults = await startFaultBed("layers", { tpms: 2 }, { agents: 2, policy: policyOf(pager.url) });
+  faults = await startFaultBed("layers", { tpms: NODES }, { agents: NODES, policy: policyOf(pager.url) });
   const { stack, bed } = faults;
   const programs = await loadPrograms();
   // Both stand on the same directory of the engine's.
@@ -55,7 +64,7 @@ beforeAll(async () => {
   const command = join(stack.directory, "hook");
   writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
   chmodSync(command, 0o755);
-  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0"] }, purge: true });
+  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0", "node-2"] }, purge: true });
   await startActuator("node-0", { nodes: { hook: { command }, allow: ["node-1"] }, purge: true });
 });
 
@@ -92,14 +101,14 @@ afterAll(async () => {
 
 const told = (): string[] => (existsSync(calls) ? readFileSync(calls, "utf8").trim().split(/\s*\n/) : []);
 const marked = async (node = "node-0"): Promise<readonly string[]> => (await faults.stack.json<MarkedNode>("node", "show", node)).marks;
-/** On both nodes, whose agents see the same engine. */
+/** On all nodes, whose agents see the same engine. */
 const contents = async (name: string): Promise<string[]> =>
   (await workloads(faults.stack)).filter(({ container }) => container.name === name).map(({ content }) => content);
 const settled = (name: string, content: string): Promise<string[]> =>
   eventually(
     `${name} is ${content}`,
     () => contents(name),
-    (seen) => seen.length === 2 && seen.every((each) => each === content),
+    (seen) => seen.length === NODES && seen.every((each) => each === content),
     SETTLE_MS,
   );
 const open = async (): Promise<number> => (await drifts(faults.stack)).filter(({ state }) => state === "open").length;
@@ -282,5 +291,47 @@ test("an image's configuration is altered in the engine's store: its host is mar
   );
   expect(told().slice(before + 1)).toEqual(["lift cordon node-1"]);
   expect(await affected(node)).toEqual([]);
+  await verifyLog(faults.stack);
+});
+
+test("a node measures into its TPM what policy does not list: it is marked, nothing that runs there is touched, and the marks are lifted once policy lists it", async () => {
+  logsOnFailure();
+  const node = "node-2";
+  const [before, agent, tpm] = [told().length, faults.stack.agents[2], faults.bed.tpms[2]];
+  if (!agent || !tpm) throw new Error("no agent, no TPM");
+  const running = (): Promise<string> => faults.victim("till").docker("ps", "--no-trunc", "--quiet");
+  const beside = await running();
+  const measured = createHash("sha256").update("another key").digest();
+
+  // A software TPM has one client at a time.
+  await agent.stop();
+  const chip = new Tpm();
+  await chip.open(tpm.tcti);
+  await chip.extendPcr(14, "sha256", measured);
+  await chip.close();
+  await agent.start();
+
+  const reasons = async () => (await faults.stack.json<{ reasons: { code: string }[] }>("node", "show", node)).reasons.map(({ code }) => code);
+  await eventually("it contradicts policy", reasons, (codes) => codes.includes("pcr"), SETTLE_MS);
+  await eventually(
+    "it is marked",
+    () => marked(node),
+    (marks) => marks.join() === "cordon",
+    SETTLE_MS,
+  );
+  expect(told().slice(before)).toEqual(["mark cordon node-2 pcr"]);
+  expect(await marked()).toEqual([]);
+  expect(await running()).toBe(beside);
+
+  const listed = createHash("sha256").update(Buffer.from(UNMEASURED, "hex")).update(measured).digest("hex");
+  writeFileSync(faults.stack.policyPath, policyOf(pager.url, [UNMEASURED, listed]));
+  await eventually(
+    "the mark is lifted",
+    () => marked(node),
+    ({ length }) => length === 0,
+    SETTLE_MS,
+  );
+  expect(told().slice(before + 1)).toEqual(["lift cordon node-2"]);
+  expect(await reasons()).not.toContain("pcr");
   await verifyLog(faults.stack);
 });
