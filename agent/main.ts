@@ -46,8 +46,8 @@ import type { Quoter } from "./ports/quoter.ts";
 
 const HEALTH_INTERVAL_MS = 5_000;
 const EXPIRE_INTERVAL_MS = 600_000;
-/** After a start a capture waits for its container to be measured: no longer. */
-const SETTLE_MS = 10_000;
+/** After a start a capture waits for what its container changed to be measured: no longer than this part of what it may take itself. Of the default, both are within the patience that policy has by itself. */
+const SETTLE_SHARE = 2 / 3;
 /** After the first SIGTERM the session hands over what is spooled; whatever hangs then ends here. Below a pod's default grace period of 30 s. */
 const STOP_MS = 5_000;
 
@@ -142,7 +142,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   });
   const passing = dieAt<NodeCaptureFailpoint>(NODE_CAPTURE_FAILPOINTS, process.env);
   const captures = await openCaptures(config, agent, passing);
-  const desk = captures && captureDesk(captures, agent, log, passing);
+  const desk = captures && captureDesk(captures, agent, config.capture.maxSeconds * SETTLE_SHARE * 1000, log, passing);
   const handOut = new HandOut({
     captures: config.capture.handOut ? captures : undefined,
     upload: (part) => sink.uploadCapture(part),
@@ -266,19 +266,24 @@ async function openCaptures(
   const seal = sealApart(ownProgram(), recipients);
   await seal(Buffer.alloc(0));
   const filesOf = (containerId: string): DeltaFiles => {
-    const container = agent.measured(containerId);
-    if (!container) throw new CaptureError("there is no such container on this node");
-    return new DeltaFiles(container, nativeContent);
+    if (!agent.measured(containerId)) throw new CaptureError("there is no such container on this node");
+    return new DeltaFiles(() => agent.measured(containerId), nativeContent);
   };
   const own = { directory: capturesIn({ stateDirectory }), required: false, processes: processesApart(ownProgram(), "/proc"), nowMs: () => Date.now() };
   return new CaptureFiles({ ...limits, ...own, seal, filesOf, passing });
 }
 
-function captureDesk(captures: CaptureFiles, agent: NodeAgent, log: ReturnType<typeof openLog>, passing: (point: NodeCaptureFailpoint) => void): CaptureDesk {
+function captureDesk(
+  captures: CaptureFiles,
+  agent: NodeAgent,
+  settleMs: number,
+  log: ReturnType<typeof openLog>,
+  passing: (point: NodeCaptureFailpoint) => void,
+): CaptureDesk {
   return new CaptureDesk({
     captures,
     nameOf: (containerId) => agent.measured(containerId)?.name,
-    settled: (containerId) => agent.settled(containerId, SETTLE_MS),
+    settled: (containerId) => agent.settled(containerId, settleMs),
     clock: systemClock,
     log: (message, fields) => log.info(fields, message),
     passing,

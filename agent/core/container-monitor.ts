@@ -66,6 +66,7 @@ interface Described {
   readonly openSystemPaths: readonly string[];
 }
 const MAX_ADDRESSES = 64;
+const MEASURING = "measuring";
 const NETWORK_OWNER_GONE = "network-owner-gone";
 
 /** Docker leaves the container's own line in `/etc/hosts` when it leaves a network: an address that was its own stays its own until it is started again. */
@@ -90,7 +91,8 @@ export class ContainerMonitor {
   #ownDoing = false;
   #layers: Layer[] = [];
   #tree: MeasuredTree | undefined;
-  #treeClaims: Claims = [{ code: "measuring", detail: "first measuring" }];
+  #treeClaims: Claims = [{ code: MEASURING, detail: "first measuring" }];
+  #upperMeasured = Promise.withResolvers<void>();
   #policyDigest: Uint8Array = new Uint8Array();
   #queue: Promise<unknown> = Promise.resolve();
   /** The delta as last taken from the tree: what the part's root stands for, while the tree may already be further. */
@@ -139,7 +141,7 @@ export class ContainerMonitor {
     return this.#tree;
   }
 
-  /** The tree over its layers, and the directory that it was measured in. */
+  /** The tree over its layers, and the directory that it was measured in; undefined: it is not measured, or not any more. */
   get place(): TreePlace | undefined {
     const layout = this.#layout;
     if (layout.kind === "gone" || !this.#tree) return undefined;
@@ -165,9 +167,15 @@ export class ContainerMonitor {
     return certain && this.#lookProblem === undefined && !this.#engineFilesGone && !this.#areLost(this.#bindFiles);
   }
 
-  /** Resolves when what was asked of it before is done: its first measuring, above all. */
+  /** Why {@link place} is not there, or does not hold all that lies over the layers; undefined: it does. */
+  get placeProblem(): string | undefined {
+    const claim = this.#treeClaims.find(({ code }) => code === "unmeasurable" || (!this.#tree && (code === MEASURING || code === "vanished")));
+    return claim?.detail ?? (this.#tree ? undefined : "it is being measured again");
+  }
+
+  /** Resolves when what lies over its layers is measured as it was asked for last, or cannot be. Its layers may take longer. */
   settled(): Promise<void> {
-    return this.#serially(async () => undefined);
+    return this.#upperMeasured.promise;
   }
 
   uses(layerId: string): boolean {
@@ -184,20 +192,33 @@ export class ContainerMonitor {
 
   /** First measuring, and again when policy changes. */
   measure(): Promise<void> {
-    return this.#serially(async (signal) => {
+    const before = this.#upperMeasured;
+    const upper = Promise.withResolvers<void>();
+    this.#upperMeasured = upper;
+    before.resolve(upper.promise);
+    const done = this.#serially(async (signal) => {
       this.#closeTree();
       this.#measured = false;
       const { layout } = this;
       if (layout.kind === "gone") {
         this.#treeClaims = [{ code: "vanished", detail: "the container's main process is gone" }];
       } else {
-        await this.#acquireLayers(layout);
-        await this.#measureTree(layout, signal);
+        // Before its layers, which take minutes where there are many: a capture waits for it, and from now on it is seen who writes.
+        const claims = await this.#measureTree(layout, signal);
+        this.#treeClaims = [...claims, { code: MEASURING, detail: "its layers" }];
+        upper.resolve();
+        await this.#acquireLayers(layout).catch((error: unknown) => {
+          // A change in it would tell of a container without layers.
+          this.#closeTree();
+          throw error;
+        });
+        this.#treeClaims = claims;
         this.#measured = true;
       }
       this.#takeAll();
       this.#tell();
     });
+    return done.finally(upper.resolve);
   }
 
   /** New facts from the engine (same id; a restart gives a new process, and often a new mount). */
@@ -318,17 +339,24 @@ export class ContainerMonitor {
     }
   }
 
-  async #measureTree(layout: Exclude<RootLayout, { kind: "gone" }>, signal: AbortSignal): Promise<void> {
-    const { measurer, policy, watch } = this.#options;
+  async #measureTree(layout: Exclude<RootLayout, { kind: "gone" }>, signal: AbortSignal): Promise<Claims> {
+    const { measurer, policy, watch, unwatch } = this.#options;
     const current = policy();
     this.#policyDigest = current?.digest ?? new Uint8Array();
     const path = layout.kind === "overlay" ? layout.upperPath : layout.path;
     // Watched first: what changes while it is measured raises an event that is looked at afterwards.
     if (layout.kind === "overlay" || layout.onNode) watch(this.watchId, path);
     const kind = layout.kind === "overlay" ? "upper" : "merged";
-    this.#tree = await measurer.open(path, { kind, excluded: excludedFor(current, this.#facts), budget: budgetOf(current) });
-    const report = await this.#tree.measure(signal);
-    this.#treeClaims = [...report.claims];
+    const tree = await measurer.open(path, { kind, excluded: excludedFor(current, this.#facts), budget: budgetOf(current) });
+    try {
+      const { claims } = await tree.measure(signal);
+      this.#tree = tree;
+      return [...claims];
+    } catch (error) {
+      unwatch(this.watchId);
+      tree.close();
+      throw error;
+    }
   }
 
   async #update(signal: AbortSignal): Promise<void> {

@@ -83,6 +83,13 @@ export interface NodeAgentOptions {
   readonly log: { info(message: string, fields?: object): void; warn(message: string, fields?: object): void };
 }
 
+interface MeasuredHere {
+  readonly name: string;
+  readonly mounts: readonly string[];
+  readonly place: TreePlace | undefined;
+  readonly problem: string | undefined;
+}
+
 export class NodeAgent {
   readonly #options: NodeAgentOptions;
   readonly #evidence = new NodeEvidence();
@@ -207,7 +214,7 @@ export class NodeAgent {
     return this.#monitors.get(containerId)?.facts;
   }
 
-  /** Resolves when it is known which containers there are, and this one is measured; after so long in any case. */
+  /** Resolves when it is known which containers there are, and what lies over the layers of this one; after so long in any case. */
   async settled(containerId: string, patienceMs: number): Promise<void> {
     await this.#within(
       patienceMs,
@@ -215,12 +222,14 @@ export class NodeAgent {
     );
   }
 
-  /** For a capture; undefined: there is no such container. */
-  measured(containerId: string): { readonly name: string; readonly mounts: readonly string[]; readonly place: TreePlace | undefined } | undefined {
+  /** For a capture: what lies over its layers, and why not all of it is known, if so; undefined: there is no such container. */
+  measured(containerId: string): MeasuredHere | undefined {
     const monitor = this.#monitors.get(containerId);
     if (!monitor) return undefined;
-    const { facts, layout, place } = monitor;
-    return { name: facts.name, mounts: facts.mounts.map(({ destination }) => destination), place: layout.kind === "overlay" ? place : undefined };
+    const { facts, layout, place, placeProblem } = monitor;
+    const known = { name: facts.name, mounts: facts.mounts.map(({ destination }) => destination) };
+    if (layout.kind === "merged") return { ...known, place: undefined, problem: "what it changed is not told apart from its image here" };
+    return { ...known, place, problem: placeProblem && `what it changed is not all known: ${placeProblem}` };
   }
 
   /** Puts what is new into the spool: at once where nothing else is under way in this turn. */

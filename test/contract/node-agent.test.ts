@@ -67,17 +67,21 @@ interface Faults {
   readonly rescan?: () => Promise<void>;
   /** Told how much was read again of one tree. */
   readonly scrub?: (hashedBytes: number) => void;
+  /** Before a tree is measured. */
+  readonly measure?: (path: string) => Promise<void>;
   readonly layers?: readonly LayerDirectory[];
   /** In place of time that is a hundredth of what it is. */
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<undefined>;
 }
 
-function failing(measurer: TreeMeasurer, { rescan, scrub }: Faults): TreeMeasurer {
+function failing(measurer: TreeMeasurer, { measure, rescan, scrub }: Faults): TreeMeasurer {
   const open: TreeMeasurer["open"] = async (path, options) => {
     const tree = await measurer.open(path, options);
+    const first = tree.measure.bind(tree);
     const then = tree.rescan.bind(tree);
     const read = tree.scrub.bind(tree);
     return Object.assign(tree, {
+      measure: (signal: AbortSignal) => Promise.resolve(measure?.(path)).then(() => first(signal)),
       rescan: (signal: AbortSignal) => Promise.resolve(rescan?.()).then(() => then(signal)),
       scrub: async (bytes: number, signal: AbortSignal) => {
         const report = await read(bytes, signal);
@@ -152,7 +156,7 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
     return memory.containers.get(id)?.filesystem.claims.map(({ code }) => code);
   };
   const measured = (id: string): boolean => unmeasured(id)?.length === 0;
-  return { agent, spool, told, claims, measured, unmeasured };
+  return { agent, spool, upper, told, claims, measured, unmeasured };
 }
 
 test("a container whose look does not end is claimed, from its start on; what the others run is told all the same", async () => {
@@ -300,4 +304,61 @@ test("a container is looked at in full where its signature moved, a program bega
     await expect.poll(() => looks.inspected, { timeout: 60_000 }).toBeGreaterThan(before + 20);
     expect(told("c"), open).toEqual({ claims: [], runs: [looks.running] });
   }
+});
+
+test("for a capture what lies over the layers is there before these are measured, and waited for again when another policy wants it measured anew; until then, and where it is too large, that is said", async () => {
+  const held = new Map<string, PromiseWithResolvers<void>>();
+  const layer = { id: "layer", path: scratch() };
+  const { agent, claims, upper, unmeasured } = agentOver(["web"], new Looks(), {
+    layers: [layer],
+    measure: (path) => {
+      const turn = Promise.withResolvers<void>();
+      held.set(path, turn);
+      return turn.promise;
+    },
+  });
+  const turn = async (path: string): Promise<void> => {
+    await expect.poll(() => held.get(path), { timeout: 10_000 }).toBeDefined();
+    held.get(path)?.resolve();
+    held.delete(path);
+  };
+  writeFileSync(join(upper, "loot"), "stolen");
+  let over = false;
+  const settled = async (): Promise<void> => {
+    await agent.settled("web", 6_000_000);
+    over = true;
+  };
+  const first = settled();
+  await expect.poll(() => held.has(upper), { timeout: 10_000 }).toBe(true);
+  expect(agent.measured("web")).toMatchObject({ place: undefined, problem: "what it changed is not all known: first measuring" });
+  expect(over).toBe(false);
+  await turn(upper);
+  await first;
+  expect(agent.measured("web")).toMatchObject({ place: { root: upper, tree: { size: 1 } }, problem: undefined });
+  // What its image has is not known yet, and nobody takes it for known.
+  expect([claims(), unmeasured("web")]).toEqual([[], ["measuring"]]);
+  await turn(layer.path);
+  await expect.poll(() => unmeasured("web"), { timeout: 10_000 }).toEqual([]);
+
+  over = false;
+  agent.setPolicy(create(MeasurementPolicySchema, { digest: Buffer.alloc(32, 2), budget: { maxEntries: 1n } }));
+  const again = settled();
+  await expect.poll(() => held.has(upper), { timeout: 10_000 }).toBe(true);
+  expect(agent.measured("web")).toMatchObject({ place: undefined, problem: "what it changed is not all known: it is being measured again" });
+  expect(over).toBe(false);
+  for (const name of ["1", "2"]) writeFileSync(join(upper, name), "");
+  await turn(upper);
+  await again;
+  expect(agent.measured("web")?.problem).toMatch(/^what it changed is not all known: over budget/);
+});
+
+test("a container whose layers cannot be measured has no files that are known, whatever it writes then", async () => {
+  const layer = { id: "layer", path: join(scratch(), "absent") };
+  const { agent, upper, unmeasured } = agentOver(["web"], new Looks(), { layers: [layer] });
+  await expect.poll(() => unmeasured("web"), { timeout: 10_000 }).toEqual(["unmeasurable"]);
+  writeFileSync(join(upper, "loot"), "stolen");
+  agent.changes([{ watchId: "upper/web", path: Buffer.from("loot"), actor: undefined, atMs: 0 }]);
+  await sleep(100);
+  expect(unmeasured("web")).toEqual(["unmeasurable"]);
+  expect(agent.measured("web")).toMatchObject({ place: undefined, problem: expect.stringMatching(/^what it changed is not all known: /) });
 });

@@ -10,6 +10,7 @@ import { nativeContent } from "@hullmark/agent/adapters/tree/native-content";
 import { nativeMeasurer } from "@hullmark/agent/adapters/tree/native-measurer";
 import { parseConfig } from "@hullmark/agent/config";
 import { CaptureDesk, NODE_CAPTURE_FAILPOINTS } from "@hullmark/agent/core/capture-desk";
+import type { TreePlace } from "@hullmark/agent/core/file-contents";
 import type { MeasuredTree } from "@hullmark/agent/ports/tree-measurer";
 import { type Program, processesApart, sealApart } from "@hullmark/capture/apart";
 import { type Capture, CaptureError, type CaptureSubject } from "@hullmark/capture/capture";
@@ -66,14 +67,14 @@ async function opened(): Promise<{ readonly files: Map<string, Buffer>; readonly
 
 async function captured(
   maxBytes = 2 ** 20,
-  place: "none" | "there" = "there",
+  known: { readonly place: TreePlace | undefined; readonly problem: string | undefined } = { place: { root, tree }, problem: undefined },
   looking: { readonly program: Program; readonly maxSeconds: number } = PATIENT,
 ): Promise<Capture> {
   await tree.measure(never);
   const captures = new CaptureFiles({
     ...{ directory: join(home, "captures"), keepHours: 1, maxBytes, maxSeconds: looking.maxSeconds, required: false, nowMs: () => Date.now() },
     ...{ seal: sealApart(AGENT, [recipient]), processes: processesApart(looking.program, "/proc") },
-    filesOf: () => new DeltaFiles({ place: place === "there" ? { root, tree } : undefined, mounts: ["/mnt/data/"] }, nativeContent),
+    filesOf: () => new DeltaFiles(() => ({ mounts: ["/mnt/data/"], ...known }), nativeContent),
   });
   return await captures.take({ intentId: ID, actionId: "A-7K2Q", containerId: CONTAINER, name: "shop/web-1/web" });
 }
@@ -114,7 +115,7 @@ test("what has no room is named, and small files are in all the same", async () 
 test("whoever looks at processes may not come back: that is ended, the files are kept, and it says so", async () => {
   // As where a program lies on a file system that does not answer.
   const looking = { program: [process.execPath, "--eval", "setInterval(() => {}, 1000)", "--"], maxSeconds: 6 };
-  expect(await captured(2 ** 20, "there", looking)).toMatchObject({ complete: false, files: 2, processes: 0 });
+  expect(await captured(2 ** 20, undefined, looking)).toMatchObject({ complete: false, files: 2, processes: 0 });
   expect((await opened()).index.problems).toEqual(["processes: it took too long"]);
 });
 
@@ -125,18 +126,39 @@ test("whoever seals may be killed, as for its memory: that is said, without its 
   await expect(silent(Buffer.from("x"))).rejects.toThrow(/^it could not be sealed: its process ended with 7$/);
 });
 
-test("where layers are not told apart the processes are kept, and it says so", async () => {
-  expect(await captured(2 ** 20, "none")).toMatchObject({ complete: false, files: 0 });
+test("where what it changed is not known the processes are kept; where not all of it is, the files that are: it says why, and is not whole", async () => {
+  const problem = "what it changed is not all known: over budget: max-entries";
+  expect(await captured(2 ** 20, { place: { root, tree }, problem })).toMatchObject({ complete: false, files: 2 });
+  expect((await opened()).index.problems).toEqual([problem]);
+  rmSync(join(home, "captures"), { recursive: true });
+  expect(await captured(2 ** 20, { place: undefined, problem: "it is not told apart" })).toMatchObject({ complete: false, files: 0 });
   const { files, index } = await opened();
-  expect(index.problems).toEqual(["what it changed is not told apart from its image here"]);
+  expect(index.problems).toEqual(["it is not told apart"]);
   expect(JSON.parse(files.get("processes.json")?.toString() ?? "")).toEqual({ processes: [], sockets: {} });
+});
+
+test("what is measured anew while its processes are looked at, as another policy wants, is captured as it is measured then", async () => {
+  const before = await nativeMeasurer().open(root, { kind: "upper", excluded: [], budget: { maxEntries: 1000, maxBytes: 1e8, maxMillis: 60_000 } });
+  let now = { root, tree: before };
+  await tree.measure(never);
+  const captures = new CaptureFiles({
+    ...{ directory: join(home, "captures"), keepHours: 1, maxBytes: 2 ** 20, maxSeconds: 60, required: false, nowMs: () => Date.now() },
+    seal: sealApart(AGENT, [recipient]),
+    processes: async () => {
+      before.close();
+      now = { root, tree };
+      return { files: [], listed: 0, problems: [] };
+    },
+    filesOf: () => new DeltaFiles(() => ({ place: now, mounts: [], problem: undefined }), nativeContent),
+  });
+  expect(await captures.take({ intentId: ID, actionId: "A-7K2Q", containerId: CONTAINER, name: "" })).toMatchObject({ complete: true, files: 2 });
 });
 
 test("what swaps a directory for a link after it was measured gives nothing of what the link leads to", async () => {
   await tree.measure(never);
   mkdirSync(join(home, "outside"));
   writeFileSync(join(home, "outside/evil.conf"), "of the host");
-  const files = new DeltaFiles({ place: { root, tree }, mounts: [] }, nativeContent);
+  const files = new DeltaFiles(() => ({ place: { root, tree }, mounts: [], problem: undefined }), nativeContent);
   const [change] = (await files.changes()).changes.filter(({ path }) => path === "/etc/app/evil.conf");
   rmSync(join(root, "etc/app"), { recursive: true });
   symlinkSync(join(home, "outside"), join(root, "etc/app"));
@@ -193,16 +215,19 @@ test.each(NODE_CAPTURE_FAILPOINTS)("killed at %s and asked again it has one capt
       env: { ...process.env, ...environment },
       encoding: "utf8",
     });
+  const kept = () => readdirSync(join(home, "captures"));
   // A place that is not passed would leave it running.
   expect(run({ HULLMARK_FAILPOINT: failpoint }).signal).toBe("SIGKILL");
-  const first = readdirSync(join(home, "captures")).filter((name) => name.endsWith(".age"));
+  const first = kept();
+  // What was half-written when it died would be found here.
+  expect(first.some((name) => name.endsWith(".new"))).toBe(failpoint === "capture-sealed");
   const { stdout, stderr } = run();
   expect(stderr).toBe("");
   const answer = JSON.parse(stdout) as { capture?: { digest: string; files: number } };
-  expect(answer.capture).toMatchObject({ files: 2, digest: expect.stringMatching(/^sha256:/) });
-  const kept = readdirSync(join(home, "captures")).filter((name) => name.endsWith(".age"));
-  expect(kept).toHaveLength(1);
-  if (first.length > 0) expect(kept).toEqual(first);
+  expect(answer.capture).toMatchObject({ complete: true, files: 2, digest: expect.stringMatching(/^sha256:/) });
+  // The capture, and nothing of any attempt.
+  expect(kept()).toEqual([expect.stringMatching(/\.2f0p\.age$/)]);
+  expect(first.filter((name) => name.endsWith(".age") && !kept().includes(name))).toEqual([]);
   expect(JSON.parse(run().stdout)).toEqual(answer);
   expect((await opened()).index.complete).toBe(true);
 });

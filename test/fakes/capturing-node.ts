@@ -18,7 +18,7 @@ const passing = dieAt(NODE_CAPTURE_FAILPOINTS, process.env);
 const captures = new CaptureFiles({
   ...{ directory, keepHours: 1, maxBytes: 2 ** 20, maxSeconds: 60, required: false, nowMs: () => Date.now() },
   ...{ seal: sealApart([process.execPath, AGENT], [recipient]), processes: processesApart([process.execPath, AGENT], "/proc") },
-  filesOf: () => new DeltaFiles({ place: { root, tree }, mounts: [] }, nativeContent),
+  filesOf: () => new DeltaFiles(() => ({ place: { root, tree }, mounts: [], problem: undefined }), nativeContent),
   passing,
 });
 const clock = { nowMs: () => Date.now() };

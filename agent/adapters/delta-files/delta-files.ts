@@ -10,8 +10,10 @@ import { type ContentReader, ContentReaderError, type ContentReaderErrorCode } f
 type Entry = Pick<NonNullable<ReturnType<TreePlace["tree"]["entries"]>>[number], "path" | "record">;
 
 export interface MeasuredContainer {
-  /** What lies over its layers; undefined: it is measured with them, and what it changed is not told apart, or it is gone. */
+  /** What lies over its layers; undefined: it is not known. */
   readonly place: TreePlace | undefined;
+  /** Why that is not known, or not all; undefined: it is. */
+  readonly problem: string | undefined;
   /** Where something is mounted in it. */
   readonly mounts: readonly string[];
 }
@@ -30,26 +32,31 @@ const LEFT: Readonly<Record<ContentReaderErrorCode, "too-large" | "gone" | "unre
 };
 
 export class DeltaFiles implements ChangedFiles {
-  readonly #container: MeasuredContainer;
+  readonly #container: () => MeasuredContainer | undefined;
   readonly #reader: Pick<ContentReader, "readAsItIs">;
   readonly #entries = new Map<Change, Entry>();
+  #root = "";
 
-  constructor(container: MeasuredContainer, reader: Pick<ContentReader, "readAsItIs">) {
+  /** @param container as it is when it is looked at: another policy has it measured anew, and closes the tree of before; undefined: it is gone */
+  constructor(container: () => MeasuredContainer | undefined, reader: Pick<ContentReader, "readAsItIs">) {
     this.#container = container;
     this.#reader = reader;
   }
 
   async mounts(): Promise<readonly string[]> {
-    return this.#container.mounts.map((destination) => destination.replace(/\/+$/, ""));
+    return this.#present().mounts.map((destination) => destination.replace(/\/+$/, ""));
   }
 
   async changes(): Promise<FoundChanges> {
-    const { tree } = this.#place();
+    const { place, problem } = this.#present();
+    if (!place) throw new CaptureError(problem ?? "what it changed is not known");
+    const { root, tree } = place;
+    this.#root = root;
     const entries = tree.size <= MAX_LISTED ? tree.entries(MAX_LISTED_BYTES) : undefined;
     if (!entries) throw new CaptureError(`${tree.size} changed paths are more than can be listed`);
     const found = entries.map((entry) => ({ entry, ...changeAndSize(entry) }));
     for (const { change, entry } of found.sort((a, b) => a.size - b.size)) this.#entries.set(change, entry);
-    return { changes: [...this.#entries.keys()] };
+    return { changes: [...this.#entries.keys()], ...(problem !== undefined && { problem }) };
   }
 
   async archive(change: Change, { maxBytes }: { readonly maxBytes: number }, signal: AbortSignal): Promise<Archived> {
@@ -63,7 +70,7 @@ export class DeltaFiles implements ChangedFiles {
     if (record.type === "l") return await within(maxBytes, { ...named, content: Buffer.alloc(0), target: textOf(record.target) });
     if (record.type !== "f") return { left: "special" };
     try {
-      const content = await withSignal(this.#reader.readAsItIs(this.#place().root, path, Math.max(0, maxBytes - ARCHIVE_BYTES)), signal);
+      const content = await withSignal(this.#reader.readAsItIs(this.#root, path, Math.max(0, maxBytes - ARCHIVE_BYTES)), signal);
       return await within(maxBytes, { ...named, content });
     } catch (error) {
       if (error instanceof ContentReaderError) return { left: LEFT[error.code] };
@@ -71,9 +78,10 @@ export class DeltaFiles implements ChangedFiles {
     }
   }
 
-  #place(): TreePlace {
-    if (!this.#container.place) throw new CaptureError("what it changed is not told apart from its image here");
-    return this.#container.place;
+  #present(): MeasuredContainer {
+    const container = this.#container();
+    if (!container) throw new CaptureError("it is gone from this node");
+    return container;
   }
 }
 
