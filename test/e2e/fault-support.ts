@@ -2,9 +2,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ResponseFailpoint } from "@hullmark/verifier/core/response/services";
 import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { type Stack, type StackOptions, startStack } from "../../deploy/stack/stack.ts";
 import { startTestbed, type Testbed, type TestbedParts } from "../../deploy/testbed/index.ts";
+import { isAlive } from "../../deploy/testbed/process-identity.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
@@ -100,6 +102,44 @@ export async function eventually<T>(what: string, ask: () => Promise<T>, holds: 
     }
     if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${String(JSON.stringify(last)).slice(0, 3000)}`);
     await sleep(250);
+  }
+}
+
+/**
+ * Has one action begin, and kills the verifier at each of these places in turn, while it goes on from where it was. It runs on in the end.
+ * @param steps a place where it kills itself; or what is waited for, upon which it is killed
+ */
+export async function killedAt(
+  { verifier }: Pick<Stack, "verifier">,
+  steps: readonly (ResponseFailpoint | (() => Promise<unknown>))[],
+  begin: () => Promise<unknown>,
+  timeoutMs: number,
+): Promise<void> {
+  await verifier.stop();
+  try {
+    for (const [i, step] of steps.entries()) {
+      const failpoint = typeof step === "string" ? step : undefined;
+      await verifier.start(failpoint).catch((error: unknown) => {
+        // It goes on at once, and may have come there before it said that it serves.
+        if (!failpoint || i === 0 || !/did not start: it ended/.test(String(error))) throw error;
+      });
+      if (i === 0) await begin();
+      const { process: dying } = verifier.daemon();
+      if (typeof step !== "string") {
+        await step();
+        await verifier.kill();
+      }
+      // A place that is not passed would leave it running.
+      await eventually(
+        `it dies at ${failpoint ?? "will"}`,
+        async () => isAlive(dying),
+        (alive) => !alive,
+        timeoutMs,
+      );
+    }
+  } finally {
+    await verifier.stop();
+    await verifier.start();
   }
 }
 

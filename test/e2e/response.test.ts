@@ -6,17 +6,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
+import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
 import { parse, stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
 import { freePort } from "../../deploy/testbed/http-service.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
-import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import { type Daemon, run, startDaemon } from "../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { trivyReport } from "../fakes/scan-reports.ts";
-import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
+import { drifts, engineOf, eventually, type FaultBed, killedAt, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
@@ -56,6 +57,7 @@ ${publicKey.trim().replace(/^/gm, "        ")}
       - name: shop
         select: { containers: ["shop*"] }
         untrusted: [rollback, stop]
+        owners: [compose]
       - name: api
         select: { containers: ["api*"] }
         ladder: { low: [isolate], medium: [isolate], high: [isolate], critical: [isolate] }
@@ -396,13 +398,55 @@ test("the drill of a revoked key says what the policy lacks, and then measures u
   for (const what of ["ps", "images"]) expect(await faults.victim("web").docker(what, "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
 });
 
+/** The first is signed. */
+const editions = async (): Promise<readonly [good: PushedImage, bad: PushedImage]> => {
+  const pushed = [await pushShop("2", "SHOP_EDITION=good"), await pushShop("3", "SHOP_EDITION=bad", "LD_PRELOAD=/evil.so")] as const;
+  await signedBy(key, pushed[0]);
+  return pushed;
+};
+let shopEditions: ReturnType<typeof editions> | undefined;
+
+test("an unsigned image that Compose rolled out is rolled back, where policy lets Compose's go; the verifier is killed at each step of that, and it is done once; Compose takes what is there for its own", async () => {
+  logsOnFailure();
+  const shop = faults.victim("shop");
+  // The breakers allow as many actions an hour as there are containers.
+  await shop.docker("run", "-d", "--name", "spare-0", faults.image.reference);
+  writeFileSync(faults.stack.policyPath, policyOf(publicKey));
+  shopEditions ??= editions();
+  const [good, bad] = await shopEditions;
+  const file = join(home, "compose.yaml");
+  const up = async ({ tagged: image }: PushedImage): Promise<string> => {
+    // Beyond what makes it Compose's it is as any other.
+    const cart = { image, container_name: "shop-composed", network_mode: "bridge", stop_signal: "SIGKILL", restart: "always" };
+    writeFileSync(file, JSON.stringify({ version: "3.7", services: { cart } }));
+    await run(["docker-compose", "-p", "acme", "-f", file, "up", "-d"], { DOCKER_HOST: engineOf(faults.bed).dockerHost });
+    return await shop.docker("ps", "-a", "--no-trunc", "-q", "--filter", "label=com.docker.compose.project=acme");
+  };
+  await up(good);
+  await verdictOf("shop-composed", "affirming");
+
+  let before = "";
+  const rolledOut = async (): Promise<void> => {
+    before = await up(bad);
+  };
+  await killedAt(faults.stack, RESPONSE_FAILPOINTS, rolledOut, SETTLE_MS);
+  const back = await doneTo("shop-composed");
+  expect(back).toMatchObject({ kind: "rollback", container: { id: before }, target: { reference: good.reference, configDigest: good.configDigest } });
+  expect((await actions()).filter(({ container }) => container.name === "shop-composed")).toHaveLength(1);
+  expect(await shop.docker("inspect", "-f", "{{.Id}} {{.Image}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", "shop-composed")).toBe(
+    `${back.newContainerId} ${good.configDigest} true always`,
+  );
+  // It goes by labels, of containers that stand still too: there is one, and no other.
+  expect(await up(bad)).toBe(back.newContainerId);
+});
+
 test("an unsigned image that is rolled out is rolled back to the signed one before; with its key revoked there is none, and the service is halted as policy says", async () => {
   logsOnFailure();
   const shop = faults.victim("shop");
   // The breakers allow as many actions an hour as there are containers.
   for (const spare of ["spare-1", "spare-2", "spare-3"]) await shop.docker("run", "-d", "--name", spare, faults.image.reference);
-  const [good, bad] = [await pushShop("2", "SHOP_EDITION=good"), await pushShop("3", "SHOP_EDITION=bad", "LD_PRELOAD=/evil.so")];
-  await signedBy(key, good);
+  shopEditions ??= editions();
+  const [good, bad] = await shopEditions;
   const rollOut = (name: string, reference: string) =>
     shop.docker("run", "-d", "--name", name, "--restart", "unless-stopped", "-e", "COLOUR=red", "-v", `${name}:/data`, reference);
   for (const name of ["shop", "shop-two"]) await rollOut(name, good.tagged);

@@ -10,9 +10,8 @@ import { parse, stringify } from "yaml";
 import { type Stack, tail } from "../../../deploy/stack/stack.ts";
 import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
-import { isAlive } from "../../../deploy/testbed/process-identity.ts";
 import { type Daemon, startDaemon } from "../../../deploy/testbed/run.ts";
-import { eventually, logEntries } from "../fault-support.ts";
+import { eventually, killedAt, logEntries } from "../fault-support.ts";
 import type { Programs } from "../images/programs.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { PodVictim } from "./pod-victim.ts";
@@ -221,38 +220,9 @@ export class Acting {
     );
   }
 
-  /**
-   * Has one action begin, and kills the verifier at each of these places in turn, while it goes on from where it was. It runs on in the end.
-   * @param steps a place where it kills itself; or what is waited for, upon which it is killed
-   */
+  /** As {@link killedAt} of the cluster's stack. */
   async killedAt(steps: readonly (ResponseFailpoint | (() => Promise<unknown>))[], begin: () => Promise<unknown>): Promise<void> {
-    const { verifier } = this.#bed.stack;
-    await verifier.stop();
-    try {
-      for (const [i, step] of steps.entries()) {
-        const failpoint = typeof step === "string" ? step : undefined;
-        await verifier.start(failpoint).catch((error: unknown) => {
-          // It goes on at once, and may have come there before it said that it serves.
-          if (!failpoint || i === 0 || !/did not start: it ended/.test(String(error))) throw error;
-        });
-        if (i === 0) await begin();
-        const { process: dying } = verifier.daemon();
-        if (typeof step !== "string") {
-          await step();
-          await verifier.kill();
-        }
-        // A place that is not passed would leave it running.
-        await eventually(
-          `it dies at ${failpoint ?? "will"}`,
-          async () => isAlive(dying),
-          (alive) => !alive,
-          WITHIN_MS,
-        );
-      }
-    } finally {
-      await verifier.stop();
-      await verifier.start();
-    }
+    await killedAt(this.#bed.stack, steps, begin, WITHIN_MS);
   }
 
   events(uid: string): Promise<readonly KubernetesEvent[]> {
