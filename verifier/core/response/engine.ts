@@ -77,8 +77,6 @@ export class ResponseEngine {
   readonly #streams = new ActuatorStreams();
   readonly #situations: Situations;
   readonly #captures = new CaptureRequests();
-  /** Layers of which a purge failed though it was carried out, and which are not known to be well since. */
-  #uncontained: readonly ActionRow[] = [];
   #pause: PauseRow | undefined;
   /** Intents were handed out when that was last looked at. */
   #handing = false;
@@ -116,8 +114,14 @@ export class ResponseEngine {
   held(): Readonly<Partial<Record<Held, number>>> {
     const counts: Partial<Record<Held, number>> = {};
     for (const why of this.#allHeld().values()) counts[why] = (counts[why] ?? 0) + 1;
-    if (this.#uncontained.length > 0) counts[CONTAINMENT_FAILED] = this.#uncontained.length;
+    const left = this.#uncontained().length;
+    if (left > 0) counts[CONTAINMENT_FAILED] = left;
     return counts;
+  }
+
+  /** Purges that contained nothing, of layers that are not known to be well since. A host that is revoked is to be set up anew, and is nobody's matter any more. */
+  #uncontained(): ActionRow[] {
+    return uncontained(this.#rows.all()).filter(({ nodeId }) => this.#isMember(nodeId));
   }
 
   #allHeld(): ReadonlyMap<Key, Held> {
@@ -148,7 +152,7 @@ export class ResponseEngine {
       waiting: this.#waiting(),
       held: this.held(),
       rows: this.#rows,
-      uncontained: this.#uncontained,
+      uncontained: this.#uncontained(),
       notWell,
       node,
       pause: this.#pause,
@@ -228,11 +232,11 @@ export class ResponseEngine {
     const { nowMs, node } = this.#services;
     const standing = this.standing();
     const isolations = new Set(standingIsolations(this.#rows.all()));
-    const poisoned = new Set(uncontained(this.#rows.all()));
+    const poisoned = new Set(this.#uncontained());
     for (const row of this.#rows.all()) {
       if (isolations.has(row) && this.#isolated.has(`${row.nodeId}/${row.containerId}`)) continue;
       if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
-      if (poisoned.has(row) && this.#isMember(row.nodeId)) continue;
+      if (poisoned.has(row)) continue;
       if (row.state === ActionState.EXPIRED && nowMs() - row.createdAtMs <= LATE_REPORT_MS) continue;
       if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
       this.#rows.remove(row);
@@ -402,30 +406,26 @@ export class ResponseEngine {
 
   async #toPurge(nodeId: string, layer: string, byHand = false): Promise<PurgeFacts> {
     // What an earlier one left is told until it is well: people must be able to say that they took it off, also when nothing on the node tells of it any more.
-    const left = byHand ? uncontained(this.#rows.all()).filter((each) => each.nodeId === nodeId) : [];
+    const left = byHand ? this.#uncontained().filter((each) => each.nodeId === nodeId) : [];
     const facts = await factsForPurge(this.#services, nodeId, await this.#situations.affected(nodeId), layer, left);
     if (typeof facts === "string") throw new ResponseError("NOT_PURGEABLE", facts);
     return facts;
   }
 
-  /** What shows whether a layer that was purged is as signed now. */
-  async #watchPurges(): Promise<void> {
+  /** What shows whether a layer that was purged is as signed now. @param of one node; undefined: of all */
+  async #watchPurges(of?: string): Promise<void> {
     const { nowMs, passing } = this.#services;
     const watched = [...this.#rows.all()].filter(({ state, purge }) => state === ActionState.ISSUED && purge?.purgedAtMs !== undefined);
-    const still: ActionRow[] = [];
-    // A host that is revoked is to be set up anew, and is nobody's matter any more.
-    for (const row of [...watched, ...uncontained(this.#rows.all()).filter(({ nodeId }) => this.#isMember(nodeId))]) {
+    for (const row of [...watched, ...this.#uncontained()]) {
+      if (of !== undefined && row.nodeId !== of) continue;
       const seen = await seenSincePurge(this.#services, row, nowMs());
-      if (seen === "uncontained") still.push(row);
-      else if (seen === "well") await this.#write(wellAgain(row, nowMs()), row.state);
+      if (seen === "well") await this.#write(wellAgain(row, nowMs()), row.state);
       else if (seen) {
         passing("before-settle");
-        const next = await this.#write({ ...row, ...seen, settledAtMs: nowMs() }, row.state);
+        await this.#write({ ...row, ...seen, settledAtMs: nowMs() }, row.state);
         passing("after-settle");
-        if (seen.reason === CONTAINMENT_FAILED) still.push(next);
       }
     }
-    this.#uncontained = still;
   }
 
   #isMember(nodeId: string): boolean {
@@ -538,6 +538,8 @@ export class ResponseEngine {
   async #consider(key: Key): Promise<boolean> {
     const [nodeId = "", containerId = ""] = key.split("/");
     try {
+      // What ends a purge lifts its node: it is on record before anything is done for it.
+      if (containerId === "") await this.#watchPurges(nodeId);
       const decision = await this.#situations.decide(nodeId, containerId);
       this.#held.delete(key);
       if (!decision.act && decision.why === "node-cause") this.#dirty.add(`${nodeId}/`);
@@ -627,7 +629,9 @@ export class ResponseEngine {
       await committer.submit({
         entries: [],
         build: () => ({}),
-        subjects: [alarmSubject(verifierId, next.open, { waiting: this.#waiting(), uncontained: this.#uncontained.map(uncontainedWords).join("; ") }, nowMs())],
+        subjects: [
+          alarmSubject(verifierId, next.open, { waiting: this.#waiting(), uncontained: this.#uncontained().map(uncontainedWords).join("; ") }, nowMs()),
+        ],
       });
     this.#alarm = next;
   }

@@ -4,7 +4,7 @@ import type { ActionRow, DriftRow, PurgeRow, WorkloadRow } from "../../ports/row
 import type { Store } from "../../ports/store.ts";
 import { allWorkloads } from "../fleet/row-pages.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
-import { affectedLayer, type Chains, endOfPurge, isMeasuredEqual, leftLayers, purgeOf } from "./purge.ts";
+import { affectedLayer, type Chains, endOfPurge, isWellSince, leftLayers, purgeOf } from "./purge.ts";
 
 export interface PurgeSources {
   readonly store: Pick<Store, "readImages" | "readDrift" | "readOpenDrifts" | "listWorkloads">;
@@ -42,17 +42,13 @@ export async function factsForPurge(
 
 /**
  * What has been seen of a layer since it was purged. @param row that was carried out, or failed
- * @returns how the action ends; of one that failed, whether the layer has been measured equal since; undefined: nothing new @throws StoreError
+ * @returns how the action ends; "well": of one that failed, that the layer has been measured equal since; undefined: nothing new @throws StoreError
  */
-export async function seenSincePurge(
-  { store, layerChains }: PurgeSources,
-  row: ActionRow,
-  nowMs: number,
-): Promise<ReturnType<typeof endOfPurge> | "uncontained" | "well"> {
+export async function seenSincePurge({ store, layerChains }: PurgeSources, row: ActionRow, nowMs: number): Promise<ReturnType<typeof endOfPurge> | "well"> {
   if (!row.purge) return undefined;
   const workloads = await allWorkloads(store, { verdicts: [], nodeId: row.nodeId });
   const poison = openPoison(await store.readOpenDrifts(row.nodeId));
   const chainsOf = await layerChains(new Set([...poison, ...workloads].map(({ configDigest }) => configDigest)));
   if (row.state !== ActionState.FAILED) return endOfPurge(row, poison, workloads, chainsOf, nowMs);
-  return isMeasuredEqual(row.purge, row.settledAtMs ?? 0, workloads, chainsOf) ? "well" : "uncontained";
+  return isWellSince(row, poison, workloads, chainsOf) ? "well" : undefined;
 }

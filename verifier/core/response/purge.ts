@@ -141,19 +141,27 @@ export function endOfPurge(
 ): { readonly state: ActionState; readonly reason: string; readonly detail: string } | undefined {
   if (purge?.purgedAtMs === undefined) return undefined;
   const { purgedAtMs } = purge;
-  const again = poison.find(
-    (each) =>
-      (each.place === "layer" || each.place === "image") &&
-      each.committedAtMs >= purgedAtMs &&
-      levelOf(each, chainsOf) === purge.layerIndex &&
-      isOn(purge, each, chainsOf) &&
-      !purge.containerIds.includes(each.containerId),
-  );
+  const again = alterations(purge, poison, chainsOf).find((each) => each.committedAtMs >= purgedAtMs && !purge.containerIds.includes(each.containerId));
   const what = again?.place === "image" ? "the image's configuration" : "the layer";
   if (again) return { state: ActionState.FAILED, reason: CONTAINMENT_FAILED, detail: `containment failed: ${what} is altered again (${again.id})` };
   if (isMeasuredEqual(purge, purgedAtMs, workloads, chainsOf)) return { state: ActionState.DONE, reason: "", detail: "" };
   if (nowMs - purgedAtMs < MEASURING_MS) return undefined;
   return { state: ActionState.DONE, reason: "not-measured", detail: "nothing was started on that layer within a day: the node stays marked" };
+}
+
+/** Of one that failed: whether the layer has been measured equal since its end, and nothing that is open says otherwise. */
+export function isWellSince(
+  { purge, settledAtMs = 0 }: Pick<ActionRow, "purge" | "settledAtMs">,
+  poison: readonly DriftRow[],
+  workloads: Parameters<typeof isMeasuredEqual>[2],
+  chainsOf: Chains,
+): boolean {
+  return purge !== undefined && alterations(purge, poison, chainsOf).length === 0 && isMeasuredEqual(purge, settledAtMs, workloads, chainsOf);
+}
+
+function alterations(purge: PurgeRow, poison: readonly DriftRow[], chainsOf: Chains): DriftRow[] {
+  const ofLayers = poison.filter(({ place }) => place === "layer" || place === "image");
+  return ofLayers.filter((each) => levelOf(each, chainsOf) === purge.layerIndex && isOn(purge, each, chainsOf));
 }
 
 /** Whether a container on that layer, or of the image whose configuration it is about, has been judged since, all content as signed. */
