@@ -313,7 +313,8 @@ export class ResponseEngine {
       // One that was given up in the meantime may still have been carried out: that is what counts.
       if (row.state !== ActionState.ISSUED && row.state !== ActionState.EXPIRED) return;
       if (row.purge?.purgedAtMs !== undefined) return;
-      const next = (row.purge ? reportedPurge : reported)(row, report, this.#services.nowMs());
+      const nowMs = this.#services.nowMs();
+      const next = row.purge ? reportedPurge(row, report, nowMs, this.#purgeUnderWay(row.nodeId, row.purge.chainId)) : reported(row, report, nowMs);
       if (!next) throw new ResponseError("BAD_OUTCOME", "want an outcome");
       this.#services.passing("before-settle");
       await this.#write(next, row.state);
@@ -381,13 +382,18 @@ export class ResponseEngine {
       const { purge, drift, workloads } = await this.#toPurge(row.id, layer, byHand);
       const number = ++this.#lastNumber;
       const action = newPurge(number, { policy: policy(), node: row }, purge, drift, workloads, { by, reason }, nowMs());
-      const same = [...this.#rows.all()].find((each) => each.nodeId === row.id && each.purge?.chainId === purge.chainId && UNSETTLED.has(each.state));
+      const same = this.#purgeUnderWay(row.id, purge.chainId);
       if (same) throw new ResponseError("HELD", `not now: ${same.id} on the same layer is not settled`);
       if (byHand && !isAttested(row.verdict)) throw new ResponseError("HELD", "not now: node-not-attested");
       if (byHand) return await this.#write(purgedByHand(action, nowMs()), undefined, by);
       if (action.approvals.length < action.approvalsNeeded) return await this.#write(action, undefined, by);
       return await this.#issuePurge(action, undefined, by);
     });
+  }
+
+  /** One a layer at most. */
+  #purgeUnderWay(nodeId: string, chainId: string): ActionRow | undefined {
+    return [...this.#rows.all()].find((each) => each.nodeId === nodeId && each.purge?.chainId === chainId && UNSETTLED.has(each.state));
   }
 
   /** With what stands on the layer now. */

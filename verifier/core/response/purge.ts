@@ -14,6 +14,8 @@ import { actionId, reported } from "./steps.ts";
 export const CONTAINMENT_FAILED = "containment-failed";
 /** It was carried out, and nothing has shown yet what is served now. */
 export const MEASURING = "measuring";
+/** It was carried out, and ends with nothing measured since. */
+const NOT_MEASURED = "not-measured";
 /** So long it is waited for a container on that layer; without one the node stays marked, and no more is said. */
 export const MEASURING_MS = 86_400_000;
 /** What an actuator takes. */
@@ -121,10 +123,14 @@ export function purgeOwners({ response }: Pick<Policy, "response">, nodeName: st
   return [...(first ?? [])].filter((owner) => others.every((owners) => owners.has(owner)));
 }
 
-/** What an actuator told of it: that it is gone is not yet the end. @returns undefined: it says nothing new, or no outcome */
-export function reportedPurge(row: ActionRow, report: Parameters<typeof reported>[1], nowMs: number): ActionRow | undefined {
+/**
+ * What an actuator told of it: that it is gone is not yet the end. @param underWay of this layer: where that is another, this one's report came late, and what is measured ends the other
+ * @returns undefined: it says nothing new, or no outcome
+ */
+export function reportedPurge(row: ActionRow, report: Parameters<typeof reported>[1], nowMs: number, underWay?: Pick<ActionRow, "id">): ActionRow | undefined {
   const next = row.purge?.purgedAtMs === undefined ? reported(row, report, nowMs) : undefined;
   if (!next || !row.purge || report.outcome !== Outcome.DONE) return next;
+  if (underWay && underWay.id !== row.id) return { ...next, reason: NOT_MEASURED, detail: `what is measured of that layer ends ${underWay.id}` };
   return { ...next, state: ActionState.ISSUED, reason: MEASURING, settledAtMs: undefined, purge: { ...row.purge, purgedAtMs: nowMs } };
 }
 
@@ -146,7 +152,7 @@ export function endOfPurge(
   if (again) return { state: ActionState.FAILED, reason: CONTAINMENT_FAILED, detail: `containment failed: ${what} is altered again (${again.id})` };
   if (isMeasuredEqual(purge, purgedAtMs, workloads, chainsOf)) return { state: ActionState.DONE, reason: "", detail: "" };
   if (nowMs - purgedAtMs < MEASURING_MS) return undefined;
-  return { state: ActionState.DONE, reason: "not-measured", detail: "nothing was started on that layer within a day: the node stays marked" };
+  return { state: ActionState.DONE, reason: NOT_MEASURED, detail: "nothing was started on that layer within a day: the node stays marked" };
 }
 
 /** Of one that failed: whether the layer has been measured equal since its end, and nothing that is open says otherwise. */
