@@ -49,7 +49,7 @@ export class NodeHands implements Hands {
     const own = standingOn(this.#ledger.all()).get(entry.node?.nodeId ?? "");
     for (const mark of entry.node?.marks ?? []) {
       passing("marking");
-      const asked = entry.kind === ActionKind.MARK_NODE ? this.#mark(entry, mark, own?.get(mark)) : this.#call(entry, mark, own?.get(mark)?.name);
+      const asked = entry.kind === ActionKind.MARK_NODE ? this.#mark(entry, mark, own?.get(mark)) : this.#lift(entry, mark, own?.get(mark)?.name);
       const result = await asked.catch((error: unknown): NodeCallResult => {
         if (!(error instanceof EngineError) || nowMs < entry.expiresAtMs) throw error;
         return { outcome: "cut-off", detail: error.message };
@@ -71,10 +71,21 @@ export class NodeHands implements Hands {
     return result;
   }
 
-  #call({ node, kind, actionId, logIndex }: LedgerEntry, mark: NodeMark, knownAs = node?.name): Promise<NodeCallResult> {
+  /** What is gone since a try that was cut off was taken away by that. */
+  async #lift(entry: LedgerEntry, mark: NodeMark, knownAs: string | undefined): Promise<NodeCallResult> {
+    const again = entry.tried?.includes(mark) ?? false;
+    this.#ledger.noteTry(entry.intentId, mark, true);
+    const result = await this.#call(entry, mark, knownAs, again);
+    if (result.outcome === "done" || result.outcome === "cut-off") return result;
+    if (again && result.outcome === "there") return { outcome: "done" };
+    if (!again) this.#ledger.noteTry(entry.intentId, mark, false);
+    return result;
+  }
+
+  #call({ node, kind, actionId, logIndex }: LedgerEntry, mark: NodeMark, knownAs = node?.name, again = false): Promise<NodeCallResult> {
     const { nodeId = "", reason = "" } = node ?? {};
     const verb = kind === ActionKind.MARK_NODE ? "mark" : "lift";
-    return this.#hook.call({ verb, mark, nodeId, name: knownAs ?? "", actionId, ...(logIndex !== undefined && { logIndex }), reason });
+    return this.#hook.call({ verb, mark, nodeId, name: knownAs ?? "", actionId, ...(logIndex !== undefined && { logIndex }), reason, ...(again && { again }) });
   }
 }
 

@@ -44,7 +44,7 @@ export interface LedgerEntry {
   readonly owners?: readonly string[] | undefined;
   /** Of an action on a node. */
   readonly node?: MarkedNode | undefined;
-  /** Of marks for a node: those that the hook was asked for, and has not said to have left as they were. */
+  /** Of marks for a node, or taken from it: those that the hook was asked for, and has not said to have left as they were. */
   readonly tried?: readonly NodeMark[] | undefined;
   readonly settled: Settled | undefined;
   /** The verifier has answered the report. */

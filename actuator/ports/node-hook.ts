@@ -24,6 +24,8 @@ export interface NodeCall {
   readonly logIndex?: number | undefined;
   /** Code of a claim; empty for a lift. */
   readonly reason: string;
+  /** It was asked for before, for this action, and may have been done then: of a mark that was taken away nothing on the node says by whom. */
+  readonly again?: boolean;
 }
 
 /** `there`: it was so already. `failed`: as far as is known it is as it was. `cut-off`: it was ended in the midst, and may have been done. */

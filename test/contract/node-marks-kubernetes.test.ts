@@ -218,6 +218,28 @@ describe("an API server in trouble", () => {
   });
 });
 
+test("a mark that was taken away and not answered is one that was taken away, after a restart too, and an Event tells; one that was gone before is not", async () => {
+  const node = api.add("w-1");
+  await actuator().offer(mark("w-1"));
+  // By somebody.
+  node.metadata.labels = {};
+  api.events.length = 0;
+  const asked = lift("w-1", { actionId: "A-7K2R" });
+  for (const again of [false, true]) {
+    api.next.push("lost");
+    const own = actuator();
+    await expect(again ? own.resume() : own.offer(asked)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+  }
+  await actuator().resume();
+  expect(told().at(-1)).toEqual(["DONE", TAINT, CORDON]);
+  expect(new Set(api.events.map(({ reason, note }) => `${reason}: ${note}`))).toEqual(
+    new Set(["taint", "cordon"].map((word) => `NodeTrusted: w-1 is trusted again: ${word} taken away (A-7K2R)`)),
+  );
+  expect(JSON.stringify(node)).not.toContain("hullmark");
+});
+
 test("a malicious verifier marks no node that the configuration does not allow, nor more than it allows, nor another cluster's; and an intent is about a pod or a node", async () => {
   for (const name of ["w-1", "w-2", "db-1"]) api.add(name);
   const own = actuator({ allow: ["w-*"], hourly: 1, atOnce: 1, pauseMs: 600_000 });

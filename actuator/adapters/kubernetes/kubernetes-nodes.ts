@@ -55,7 +55,7 @@ export class KubernetesNodes implements NodeHook {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         const node = await this.#find(call.name);
         if (!node) return { outcome: "failed", detail: `the cluster has no node ${call.name}` };
-        const change = call.verb === "mark" ? toMark(node, call) : toLift(node, call.mark);
+        const change = call.verb === "mark" ? toMark(node, call) : toLift(node, call);
         if (change === undefined) return { outcome: "there" };
         if (change !== "own") {
           const answer = await this.#patch(call.name, node, change);
@@ -119,13 +119,14 @@ function toMark({ metadata: { labels, annotations }, spec: { unschedulable, tain
 }
 
 /** Only what an actuator put on: that it was this one its ledger says. */
-function toLift({ metadata: { labels, annotations }, spec: { unschedulable, taints } }: KubeNode, mark: NodeMark): Change {
-  if (mark === NodeMark.LABEL) return labels[UNTRUSTED] === undefined ? undefined : { metadata: { labels: { [UNTRUSTED]: null } } };
+function toLift({ metadata: { labels, annotations }, spec: { unschedulable, taints } }: KubeNode, { mark, again }: NodeCall): Change {
+  const gone = again ? "own" : undefined;
+  if (mark === NodeMark.LABEL) return labels[UNTRUSTED] === undefined ? gone : { metadata: { labels: { [UNTRUSTED]: null } } };
   if (mark === NodeMark.TAINT) {
     const others = taints.filter(({ key, effect }) => key !== UNTRUSTED || effect !== EFFECT);
-    return others.length === taints.length ? undefined : { spec: { taints: others } };
+    return others.length === taints.length ? gone : { spec: { taints: others } };
   }
   // Without the annotation somebody else has cordoned it since.
-  if (!unschedulable || annotations[CORDONED] === undefined) return undefined;
+  if (!unschedulable || annotations[CORDONED] === undefined) return gone;
   return { metadata: { annotations: { [CORDONED]: null } }, spec: { unschedulable: null } };
 }

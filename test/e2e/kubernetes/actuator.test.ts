@@ -18,7 +18,8 @@ import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { type IntentInit, LoneActuator } from "../lone-actuator.ts";
-import { type KubernetesPod, rights } from "./acting.ts";
+import { type KubernetesEvent, type KubernetesPod, rights } from "./acting.ts";
+import { ApiGate } from "./api-gate.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { APPLICATIONS, application } from "./rollbacks.ts";
 import { podSpec } from "./workloads.ts";
@@ -72,6 +73,40 @@ interface Killed {
 const CASES: readonly Case[] = Object.values(KILLED).flatMap((each) =>
   each.flatMap(([deed, points]) => points.map((failpoint) => ({ deed, failpoint, app: `${deed}-${failpoint}` }))),
 );
+
+/** Each write of a cluster's actuator, by what it is done for, in order; those for its Lease go with the first. */
+const CUT = {
+  evict: ["create leases", "patch leases", "create events", "create pods/eviction", "create events"],
+  isolate: ["create networkpolicies", "patch pods", "create events"],
+  release: ["patch pods", "create events"],
+  rollback: ["create events", "patch deployments", "create events"],
+  halt: ["create events", "patch deployments", "create events"],
+  unsync: ["create events", "patch applications", "patch deployments", "create events"],
+  mark: ["patch nodes", "create events", "patch nodes", "patch nodes"],
+  lift: ["patch nodes", "create events", "patch nodes", "patch nodes"],
+} as const satisfies Record<Deed, readonly string[]>;
+/** One of each kind of object that is acted on: the API server is killed when it has carried out all of these. */
+const DEAD = { evict: ["create pods/eviction"], release: ["patch pods"], rollback: ["patch deployments"], mark: ["patch nodes"] } as const satisfies Partial<
+  Record<Deed, readonly string[]>
+>;
+/** The Event that says that it is over, of nodes one a mark. */
+const OVER: Readonly<Record<Deed, string>> = {
+  ...{ evict: "Evicted", isolate: "Isolated", release: "Released", rollback: "RolledBack", halt: "Halted", unsync: "RolledBack" },
+  ...{ mark: "NodeUntrusted", lift: "NodeTrusted" },
+};
+
+/** One whose writes are carried out, and whose answers do not come. */
+interface Unheard {
+  readonly deed: Deed;
+  readonly app: string;
+  readonly losing: readonly string[];
+  readonly killed: boolean;
+}
+
+const unheard = (of: Partial<Record<Deed, readonly string[]>>, killed: boolean): readonly Unheard[] =>
+  Object.entries(of).map(([deed, losing]) => ({ deed: deed as Deed, app: `${deed}-${killed ? "dead" : "cut"}`, losing, killed }));
+const UNHEARD = [...unheard(CUT, false), ...unheard(DEAD, true)];
+const ALL: readonly Pick<Case, "deed" | "app">[] = [...CASES, ...UNHEARD];
 const ofNode = ({ deed }: Pick<Case, "deed">): boolean => deed === "mark" || deed === "lift";
 const CLUSTER = "prod";
 const NAMESPACE = "hullmark";
@@ -131,11 +166,11 @@ beforeAll(async () => {
     APPLICATIONS,
   );
   await kubectl("wait", "--for=condition=Established", "customresourcedefinition/applications.argoproj.io", "--timeout=60s");
-  const unsynced = CASES.filter(({ deed }) => deed === "unsync").map(({ app }) => app);
+  const unsynced = ALL.filter(({ deed }) => deed === "unsync").map(({ app }) => app);
   await apply(...unsynced.map(application));
-  const ofPods = CASES.filter((each) => !ofNode(each));
+  const ofPods = ALL.filter((each) => !ofNode(each));
   // Nodes that nothing runs on: no kubelet is there.
-  await apply(...CASES.filter(ofNode).map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
+  await apply(...ALL.filter(ofNode).map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
   await apply(...ofPods.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
   for (const { app } of ofPods) await rolledOut(app);
   const changed = ofPods.filter(({ deed }) => deed === "rollback" || deed === "halt" || deed === "unsync").map(({ app }) => app);
@@ -226,7 +261,7 @@ const settings = (more: object = {}, limits: object = {}): object => ({
   },
 });
 
-async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod): Promise<void> {
+async function expectDone({ deed, app }: Pick<Case, "deed" | "app">, id: Buffer, before: KubernetesPod): Promise<void> {
   const evicted = done("create", "pods/eviction").filter((name) => name.startsWith(`${app}-`));
   const patched = done("patch", "deployments").filter((name) => name === app);
   const now = await get<Deployment>("deployment", app);
@@ -269,6 +304,15 @@ async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod
   expect(unsynced).toEqual(deed === "unsync" ? [app] : []);
 }
 
+/** What is to be taken back. */
+async function doneFirst(own: LoneActuator, deed: Deed, app: string, pod: KubernetesPod | undefined): Promise<void> {
+  if (deed !== "release" && deed !== "lift") return;
+  const first = own.offer(await intentFor(UNDOES[deed], app, pod));
+  own.start(app, settings());
+  expect(await own.settled(first, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
+  await own.ended("SIGTERM");
+}
+
 /** Each has a verifier and a state of its own: they are killed one by one, and the API server once. */
 describe("killed, and the API server with it, and started again", () => {
   const killed = new Map<string, Killed>();
@@ -276,12 +320,7 @@ describe("killed, and the API server with it, and started again", () => {
   const kill = async ({ deed, app, failpoint }: Case): Promise<void> => {
     const own = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
     const before = ofNode({ deed }) ? undefined : await podOf(app);
-    if (deed === "release" || deed === "lift") {
-      const first = own.offer(await intentFor(UNDOES[deed], app, before));
-      own.start(app, settings());
-      expect(await own.settled(first, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
-      await own.ended("SIGTERM");
-    }
+    await doneFirst(own, deed, app, before);
     const id = own.offer(await intentFor(deed, app, before));
     own.start(app, settings(), failpoint);
     const late = new AbortController();
@@ -321,6 +360,96 @@ describe("killed, and the API server with it, and started again", () => {
     expect(own.taken(app)).toHaveLength(deed in UNDOES ? 2 : 1);
     await own.ended("SIGTERM");
   });
+});
+
+/** Each has a verifier and a state of its own, and a gate: it hears of no write that it was carried out, and goes on. */
+describe("the answers to its writes do not come", () => {
+  interface Begun {
+    readonly actuator: LoneActuator;
+    readonly before: KubernetesPod | undefined;
+    readonly gate: ApiGate;
+    readonly id: Buffer;
+  }
+  const begun = new Map<string, Begun>();
+  const dead = Promise.withResolvers<void>();
+  /** Of those upon whose writes the API server is killed. */
+  let held = 0;
+
+  async function open({ deed, app, losing, killed }: Unheard): Promise<Omit<Begun, "id">> {
+    const own = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
+    const before = ofNode({ deed }) ? undefined : await podOf(app);
+    await doneFirst(own, deed, app, before);
+    const meanwhile = (): Promise<void> => {
+      held++;
+      return dead.promise;
+    };
+    const options = { access, ca: readFileSync(access.caFile), home: join(own.home, "gate"), losing };
+    return { actuator: own, before, gate: await ApiGate.open({ ...options, ...(killed && { meanwhile }) }) };
+  }
+
+  beforeAll(async () => {
+    const opened = await Promise.all(UNHEARD.map(async (each) => [each, await open(each)] as const));
+    // There is one for all, and it is to be made while nobody hears of it.
+    await kubectl("delete", "networkpolicies", "--all");
+    const begin = async (those: typeof opened): Promise<void> => {
+      for (const [{ deed, app, losing }, each] of those) {
+        const id = each.actuator.offer(await intentFor(deed, app, each.before));
+        begun.set(app, { ...each, id });
+        each.actuator.start(app, settings({ ...each.gate.access, ...(losing.includes("create leases") && { lease: app }) }));
+      }
+    };
+    await begin(opened.filter(([{ killed }]) => !killed));
+    // Whatever carries a rollout on takes a minute to find an API server that was killed.
+    for (const { actuator: own, id } of begun.values()) await own.settled(id, WITHIN_MS);
+    await begin(opened.filter(([{ killed }]) => killed));
+    await eventually(
+      "the API server has carried all out",
+      async () => held,
+      (count) => count === UNHEARD.filter(({ killed }) => killed).length,
+      WITHIN_MS,
+    );
+    await cluster.services.apiserver.kill();
+    dead.resolve();
+    await cluster.services.apiserver.start();
+  }, 600_000);
+
+  afterAll(async () => {
+    dead.resolve();
+    for (const { actuator: own, gate } of begun.values()) {
+      await own.close();
+      await gate.close();
+    }
+  });
+
+  test.each(UNHEARD)("$app: once, and told", { timeout: 600_000 }, async ({ deed, app, losing }) => {
+    const { actuator: own, before, gate, id } = begun.get(app) ?? {};
+    if (!own || !gate || !id) throw new Error("not begun");
+    const { outcome, reason, detail, marks } = await own.settled(id, WITHIN_MS);
+    expect({ outcome, reason, detail }).toEqual({ outcome: Outcome.DONE, reason: "", detail: expect.anything() });
+    expect(gate.lost.toSorted()).toEqual([...losing].sort());
+    if (before) await expectDone({ deed, app }, id, before);
+    else if (deed === "lift") await expectLifted(app);
+    else await expectMarked(app);
+    expect(await overOn(before?.metadata.name ?? app, deed)).toBe(before ? 1 : MARKS.length);
+    expect(own.taken(app)).toHaveLength(deed in UNDOES ? 2 : 1);
+    // It may be told again, and never otherwise.
+    expect(
+      new Set(
+        own
+          .told(id)
+          .map(({ outcome: told }) => told)
+          .filter((told) => told !== Outcome.WAITING),
+      ),
+    ).toEqual(new Set([Outcome.DONE]));
+    if (!before) expect(marks).toEqual(MARKS);
+    await own.ended("SIGTERM");
+  });
+
+  /** How many Events there are that say so, of all that were ever written: they are not counted together. */
+  async function overOn(name: string, deed: Deed): Promise<number> {
+    const { items } = await get<{ items: KubernetesEvent[] }>("events", `--field-selector=involvedObject.name=${name}`);
+    return items.filter(({ reason }) => reason === OVER[deed]).length;
+  }
 });
 
 async function expectMarked(app: string): Promise<void> {
