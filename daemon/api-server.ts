@@ -59,8 +59,9 @@ export class ApiServer {
     this.#options = options;
   }
 
-  get(path: string): Promise<ApiAnswer> {
-    return this.#call("GET", path);
+  /** @param accept another form than the objects' own */
+  get(path: string, accept?: string): Promise<ApiAnswer> {
+    return this.#call("GET", path, undefined, undefined, accept);
   }
 
   post(path: string, body: unknown): Promise<ApiAnswer> {
@@ -101,16 +102,16 @@ export class ApiServer {
     }
   }
 
-  #headers(): Record<string, string> {
-    return { accept: "application/json", authorization: `Bearer ${readFileSync(this.#options.tokenFile, "utf8").trim()}` };
+  #headers(accept = "application/json"): Record<string, string> {
+    return { accept, authorization: `Bearer ${readFileSync(this.#options.tokenFile, "utf8").trim()}` };
   }
 
   /** @throws AnswerTooLarge; the system's error, which names the address and never the request */
-  #call(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: string, contentType = "application/json"): Promise<ApiAnswer> {
+  #call(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: string, contentType = "application/json", accept?: string): Promise<ApiAnswer> {
     const { url, caFile } = this.#options;
     return new Promise((resolve, reject) => {
       const headers = {
-        ...this.#headers(),
+        ...this.#headers(accept),
         ...(body !== undefined && { "content-type": contentType, "content-length": Buffer.byteLength(body) }),
       };
       const options = { method, headers, ca: readFileSync(caFile), signal: AbortSignal.timeout(TIMEOUT_MS) };

@@ -18,6 +18,8 @@ import { RolloutHands } from "./rollout-hands.ts";
 
 /** A pod whose kubelet does not end it: given up that long after its own time to end. */
 export const STUCK_MS = 600_000;
+/** So long a count of pods serves. */
+const COUNTED_MS = 10_000;
 const MAX_DETAIL_CHARS = 500;
 const NO_RESTART = { name: "", maximumRetryCount: 0 };
 
@@ -45,6 +47,7 @@ export class ClusterHands implements Hands {
   readonly #services: ClusterServices;
   /** Intent → what its budget said last: the API server says when to ask again. */
   readonly #pauses = new Map<string, Pause>();
+  #counted: { readonly count: number; readonly atMs: number } | undefined;
   readonly #rollouts: RolloutHands;
   readonly #isolation: PodIsolation;
 
@@ -56,7 +59,7 @@ export class ClusterHands implements Hands {
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { cluster, limits, ownNamespace } = this.#services;
-    const [pod, pods] = await Promise.all([intent.pod && cluster.find(intent.pod), cluster.countPods()]);
+    const [pod, pods] = await Promise.all([intent.pod && cluster.find(intent.pod), this.#running(nowMs)]);
     const facts = { pods, ledger, nowMs };
     if (ISOLATING.has(intent.kind)) {
       const looked = await this.#isolation.look(intent, pod, facts.pods, ledger, nowMs);
@@ -78,6 +81,13 @@ export class ClusterHands implements Hands {
     }
     await this.#tellRefusal(intent, pod, chosen, nowMs);
     return { ...chosen, before };
+  }
+
+  /** Many intents come at once: the API server is not to list all pods for each. */
+  async #running(nowMs: number): Promise<number> {
+    if (this.#counted === undefined || nowMs - this.#counted.atMs >= COUNTED_MS)
+      this.#counted = { count: await this.#services.cluster.countRunning(), atMs: nowMs };
+    return this.#counted.count;
   }
 
   /** Whoever deploys should know why what is not trusted, or has drifted, runs on. What passes is not told, nor is anything written on what nothing is done about, or on a pod by another node's word. */

@@ -78,8 +78,8 @@ export interface PodEvent {
 export interface Cluster {
   /** undefined: there is none of that name. */
   find(pod: Pick<PodTarget, "namespace" | "name">): Promise<ClusterPod | undefined>;
-  /** All that the API server has. */
-  countPods(): Promise<number>;
+  /** Pods whose phase is Running, in the whole cluster: whoever may make pods has none more run for that. */
+  countRunning(): Promise<number>;
   /** Eviction API (policy/v1), on the condition that the pod still has this uid: of one that took its name nothing is asked. */
   evict(pod: Pick<PodTarget, "namespace" | "name" | "uid">): Promise<Eviction>;
   /** An Event on the pod. Idempotent. */

@@ -8,8 +8,8 @@ import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { run, startDaemon } from "../../deploy/testbed/run.ts";
 import { eventually } from "../../test/e2e/fault-support.ts";
 import { loadPrograms } from "../../test/e2e/images/programs.ts";
-import { Acting } from "../../test/e2e/kubernetes/acting.ts";
-import { pod, podSpec } from "../../test/e2e/kubernetes/workloads.ts";
+import { Acting, unscheduled } from "../../test/e2e/kubernetes/acting.ts";
+import { podSpec } from "../../test/e2e/kubernetes/workloads.ts";
 import type { ContainerHost } from "./container-host.ts";
 
 /** What was seen so far, milliseconds since 1970. */
@@ -28,8 +28,10 @@ export interface ActedOn {
 const SETTLE_MS = 600_000;
 /** Of two processors. */
 const TOGETHER = 4;
-/** A kubelet takes 110 pods. Each has two containers for the limits, which allow as many actions in an hour. */
+/** A kubelet takes 110 pods, with those that make room, and Kubernetes' own. */
 const MAX_PODS = 78;
+/** The pods that make room have so many containers that the limits, which allow as many actions in an hour as containers run, are no hindrance. */
+const ROOM_PODS = 25;
 
 async function inParallel(names: readonly string[], work: (name: string) => Promise<unknown>): Promise<void> {
   const left = [...names];
@@ -112,7 +114,7 @@ async function startHostActuator({ bed, stack }: ContainerHost) {
   return await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready });
 }
 
-/** @param crowd pods that the cluster has besides, and does not run. One Deployment of one pod a victim: a watch of pods says when one is to end, and when the next is ready. */
+/** @param crowd pods that the cluster has besides, and that run by its API server's word alone. One Deployment of one pod a victim: a watch of pods says when one is to end, and when the next is ready. */
 export async function actedOnPods(host: ContainerHost, actions: number, crowd: number): Promise<ActedOn> {
   const { bed, stack, image } = host;
   const cluster = bed.kubernetes;
@@ -123,12 +125,14 @@ export async function actedOnPods(host: ContainerHost, actions: number, crowd: n
     return { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app }, spec: { replicas: 1, selector: { matchLabels: { app } }, template } };
   };
   const apply = (...items: object[]) => cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-  const acting = await Acting.start({ bed, cluster, stack, programs: await loadPrograms(), image: image.reference });
-  // The actuator's own limit is of the pods that the API server has, wherever they run. These are nobody's to schedule.
-  const crowded = Array.from({ length: Math.max(crowd, actions) }, (_, i) => pod(`crowd-${i}`, image.reference, { spec: { schedulerName: "nobody" } }));
+  const containers = Math.max(1, Math.ceil((actions - victims.length) / ROOM_PODS));
+  const acting = await Acting.start({ bed, cluster, stack, programs: await loadPrograms(), image: image.reference }, {}, containers);
+  // The actuator's own limit is of the pods that the API server knows to run, wherever that is.
+  const crowded = Array.from({ length: Math.max(crowd, actions) }, (_, i) => unscheduled(`more-${i}`, image.reference));
   for (let at = 0; at < crowded.length; at += 500) {
     const items = crowded.slice(at, at + 500);
     await cluster.kubectl(["create", "--validate=false", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+    await acting.tellRunning(items.map(({ metadata }) => metadata.name));
   }
   for (let at = 0; at < victims.length; at += 20) {
     await apply(...victims.slice(at, at + 20).map(deployment));

@@ -218,13 +218,13 @@ describe("what it cannot be made to do", () => {
 describe("a budget that forbids", () => {
   test("is told of once, waited for as long as it says, holds up no other pod, and gives way", async () => {
     cluster.budget = "the disruption budget web needs 2 healthy pods and has 2 currently";
-    const subject = actuator();
+    const [subject, api] = [actuator(), cluster.add("api")];
     await subject.offer(intent(cluster.add("web")));
     await subject.resume();
     expect(reports).toEqual([{ outcome: Outcome.WAITING, reason: "pdb", detail: cluster.budget }]);
     expect(cluster.events.at(-1)).toMatchObject({ reason: "EvictionWaits", warning: true, note: expect.stringContaining("needs 2 healthy pods") });
     cluster.budget = undefined;
-    await subject.offer(intent(cluster.add("api")));
+    await subject.offer(intent(api));
     expect(cluster.evicted).toEqual(["shop/api"]);
     await subject.resume();
     expect(cluster.evicted).toEqual(["shop/api"]);
@@ -417,6 +417,26 @@ describe("what the API server answers", () => {
     ["two budgets", { status: 500, body: { message: "more than one PodDisruptionBudget" } }, "ENGINE_REFUSED"],
   ])("%s is no eviction", async (_name, answer, code) => {
     await expect(answering(answer).evict(pod)).rejects.toMatchObject({ code });
+  });
+
+  test("only pods that run are counted, page by page, and no more of them is asked for than that they are there", async () => {
+    const pages: Record<string, object> = {
+      "": { metadata: { continue: "a/b" }, rows: [{ cells: ["one"] }, { cells: ["two"] }] },
+      "a/b": { metadata: {}, rows: [{ cells: ["three"] }] },
+    };
+    const forms: (string | undefined)[] = [];
+    const get = async (path: string, accept?: string): Promise<ApiAnswer> => {
+      const { searchParams } = new URL(path, "https://api.example");
+      forms.push(accept);
+      expect(searchParams.get("fieldSelector")).toBe("status.phase=Running");
+      return { status: 200, body: pages[searchParams.get("continue") ?? ""] };
+    };
+    const post = async (): Promise<ApiAnswer> => ({ status: 500, body: {} });
+    expect(await new KubernetesCluster({ get, post }, "actuator-0").countRunning()).toBe(3);
+    expect(forms).toEqual(Array(2).fill("application/json;as=Table;g=meta.k8s.io;v=v1"));
+    expect(await answering({ status: 200, body: { metadata: {}, rows: null } }).countRunning()).toBe(0);
+    const forEver = { status: 200, body: { metadata: { continue: "on" }, rows: [{}] } };
+    expect(await answering(forEver).countRunning()).toBe(50);
   });
 
   test("what its specification asks for is told beside what it runs", async () => {

@@ -298,13 +298,19 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     await commit({
       workloads: [workload("n1", "a"), workload("n1", "b", { verdict: Verdict.UNKNOWN, reasons }), workload("n1", "c", { provenance: undefined })],
     });
-    const results = { byVerdict: { [Verdict.AFFIRMING]: 2, [Verdict.UNKNOWN]: 1 }, byProvenance: { 0: 1, 2: 2 } };
+    const results = { byVerdict: { [Verdict.AFFIRMING]: 2, [Verdict.UNKNOWN]: 1 }, byProvenance: { 0: 1, 2: 2 }, sandboxes: 0 };
     expect(await opened.store.countResults()).toEqual(results);
     expect(await opened.store.countWorkloads()).toEqual({
       ...results,
       byImage: { "sha256:1": 3 },
       unknownReasons: { "no-reference": 1 },
     });
+    await commit({
+      workloads: ["shop/web-1/(sandbox)", "shop/web-1/web", "(sandbox)"].map((containerName) => workload("n3", containerName, { containerName })),
+    });
+    expect(await opened.store.countResults()).toMatchObject({ byVerdict: { [Verdict.AFFIRMING]: 5 }, sandboxes: 1 });
+    await commit({ removedWorkloads: [{ nodeId: "n3", containerId: "shop/web-1/(sandbox)" }] });
+    expect(await opened.store.countResults()).toMatchObject({ byVerdict: { [Verdict.AFFIRMING]: 4 }, sandboxes: 0 });
     expect(await opened.store.countDrifted()).toEqual({});
     await commit({ workloads: ["a", "b"].map((id) => workload("n2", id, { verdict: Verdict.CONTRAINDICATED })) });
     expect(await opened.store.countDrifted()).toEqual({ n2: 2 });

@@ -66,8 +66,8 @@ export class FakeCluster implements Cluster {
     return this.pods.get(`${namespace}/${name}`);
   }
 
-  async countPods(): Promise<number> {
-    return this.pods.size;
+  async countRunning(): Promise<number> {
+    return [...this.pods.values()].filter(({ running }) => running).length;
   }
 
   async evict({ namespace, name, uid }: Name & { readonly uid: string }): Promise<Eviction> {

@@ -113,7 +113,7 @@ const NOTHING: Simulation = {
 
 async function past(policy: Policy, { sqlite, log }: Awaited<ReturnType<typeof recorded>>) {
   const services = {
-    ...{ store: { ...sqlite.store, countResults: async () => ({ byVerdict: { 1: CONTAINERS }, byProvenance: {} }) }, inForce: () => POLICY },
+    ...{ store: { ...sqlite.store, countResults: async () => ({ byVerdict: { 1: CONTAINERS }, byProvenance: {}, sandboxes: 0 }) }, inForce: () => POLICY },
     ...{ log: () => ({ reader: sqlite.log, size: log.size }), simulate: async () => NOTHING, rollbacks: async () => async () => NO_ROLLBACK },
     ...{ nodeVerdict: () => Verdict.AFFIRMING, paused: () => false, nowMs: () => NOW, pause: async () => {} },
   };

@@ -162,6 +162,8 @@ export interface ActionFilter {
 export interface ResultCounts {
   readonly byVerdict: Readonly<Record<number, number>>;
   readonly byProvenance: Readonly<Record<number, number>>;
+  /** Of them, the sandboxes of pods: a process that waits, and nothing of a workload. */
+  readonly sandboxes: number;
 }
 
 /** And by image, and why the unknown ones are. */

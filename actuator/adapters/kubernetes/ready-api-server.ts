@@ -17,8 +17,8 @@ export class ReadyApiServer implements Calls {
     this.#api = api;
   }
 
-  get(path: string): Promise<ApiAnswer> {
-    return this.#meant(() => this.#api.get(path));
+  get(path: string, accept?: string): Promise<ApiAnswer> {
+    return this.#meant(() => this.#api.get(path, accept));
   }
 
   post(path: string, body: unknown): Promise<ApiAnswer> {

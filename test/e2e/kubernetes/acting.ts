@@ -12,10 +12,11 @@ import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../../deploy/testbed/run.ts";
 import { eventually, killedAt, logEntries } from "../fault-support.ts";
+import { ACCEPTANCE } from "../images/acceptance.ts";
 import type { Programs } from "../images/programs.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { PodVictim } from "./pod-victim.ts";
-import { podSpec } from "./workloads.ts";
+import { pod, podSpec } from "./workloads.ts";
 
 export interface ActingBed {
   readonly bed: Testbed;
@@ -60,10 +61,10 @@ export interface KubernetesNode {
 export const WITHIN_MS = 240_000;
 /** Label and taint of a node that is marked. */
 export const UNTRUSTED = "hullmark.dev/untrusted";
-/** Pods that nothing is done to. */
-const ROOM = 40;
-/** Pods that nobody schedules: they count for the actuator's own limit alone, which is of the pods that the API server has. */
-const CROWD = 40;
+/** Pods that nothing is done to, and containers of each: as many actions are within policy's limits of an hour as containers run, at most. */
+const ROOM = { pods: 25, containers: 4 };
+/** Pods that nobody schedules, and of which the API server was told that they run: they count for the actuator's own limit alone, which is of pods. */
+const CROWD = 60;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
 export function rights(): readonly object[] {
@@ -88,6 +89,17 @@ export const marking = (reason: string): readonly [from: string, to: string] => 
 `,
 ];
 
+/** A pod that stays where it was made. */
+export function unscheduled(name: string, image: string): ReturnType<typeof pod> {
+  return pod(name, image, { spec: { schedulerName: "nobody" } });
+}
+
+/** Containers of pods, without the pods' sandboxes: what policy's limits are shares of. */
+export async function countedContainers(stack: Stack): Promise<number> {
+  const all = await stack.json<{ container: { name: string } }[]>("workloads");
+  return all.filter(({ container }) => !container.name.endsWith("/(sandbox)")).length;
+}
+
 export class Acting {
   readonly #bed: ActingBed;
   readonly #kubernetes: object;
@@ -101,22 +113,30 @@ export class Acting {
     this.access = access;
   }
 
-  /** With the actuator running. @param kubernetes settings of it besides those that it always has here */
-  static async start(bed: ActingBed, kubernetes: object = {}): Promise<Acting> {
+  /** With the actuator running. @param kubernetes settings of it besides those that it always has here @param containers of each pod that makes room */
+  static async start(bed: ActingBed, kubernetes: object = {}, containers = ROOM.containers): Promise<Acting> {
     const files = mkdtempSync(join(tmpdir(), "hullmark-acting-access-"));
     const acting = new Acting(bed, await serviceAccount(bed.cluster, files, "actuator", rights()), kubernetes);
-    await Promise.all([acting.#startActuator(), acting.#makeRoom()]);
+    await Promise.all([acting.#startActuator(), acting.#makeRoom(containers)]);
     return acting;
   }
 
-  /** As many actions are within the limits of an hour as there are pods, at most. */
-  async #makeRoom(): Promise<void> {
-    const many = (app: string, replicas: number, spec: Readonly<Record<string, unknown>>) => {
-      const template = { metadata: { labels: { app } }, spec: podSpec(this.#bed.image, { spec }) };
-      return { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app }, spec: { replicas, selector: { matchLabels: { app } }, template } };
-    };
-    await this.apply(many("room", ROOM, {}), many("crowd", CROWD, { schedulerName: "nobody" }));
+  async #makeRoom(containers: number): Promise<void> {
+    const [app, { image }] = ["room", this.#bed];
+    const beside = Array.from({ length: containers - 1 }, (_, i) => ({ name: `beside-${i}`, image, command: [ACCEPTANCE.tool, "wait"] }));
+    const spec = podSpec(image);
+    const template = { metadata: { labels: { app } }, spec: { ...spec, containers: [spec["containers"], beside].flat() } };
+    await this.apply(
+      { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app }, spec: { replicas: ROOM.pods, selector: { matchLabels: { app } }, template } },
+      ...Array.from({ length: CROWD }, (_, i) => unscheduled(`crowd-${i}`, image)),
+    );
+    await this.tellRunning(Array.from({ length: CROWD }, (_, i) => `crowd-${i}`));
     await this.kubectl("rollout", "status", "deployment/room", "--timeout=240s");
+  }
+
+  /** No kubelet says of these what they do. */
+  async tellRunning(pods: readonly string[]): Promise<void> {
+    await this.kubectl("patch", "pods", ...pods, "--subresource=status", "--type=merge", `--patch=${JSON.stringify({ status: { phase: "Running" } })}`);
   }
 
   /** @param hourlyPercent of its own limits, of all pods */
@@ -186,7 +206,7 @@ export class Acting {
   }
 
   async stop(): Promise<void> {
-    await this.kubectl("delete", "deployment/room", "--ignore-not-found", "--wait=false");
+    await this.kubectl("delete", "deployment/room", ...Array.from({ length: CROWD }, (_, i) => `pod/crowd-${i}`), "--ignore-not-found", "--wait=false");
     await this.#actuator?.stop();
     rmSync(this.#home, { recursive: true, force: true });
     rmSync(join(this.access.tokenFile, ".."), { recursive: true, force: true });

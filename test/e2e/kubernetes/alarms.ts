@@ -11,7 +11,7 @@ import { file, tar } from "../../fakes/tar-writer.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { layerOf, pushImage } from "../images/push.ts";
-import { type Acting, heldRate, steadyClient, WITHIN_MS } from "./acting.ts";
+import { type Acting, countedContainers, heldRate, steadyClient, WITHIN_MS } from "./acting.ts";
 import type { RollbackBed } from "./rollbacks.ts";
 import { type PodOptions, podSpec, SERVING } from "./workloads.ts";
 
@@ -174,7 +174,7 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
     const past = (await listed()).actions;
     const earlier = new Set(past.map(({ id }) => id));
     const issued = past.filter(({ state }) => state !== "withdrawn").length;
-    const hourlyPercent = Math.ceil(((issued + WITHIN_LIMITS) * 100) / (await stack.json<unknown[]>("workloads")).length);
+    const hourlyPercent = Math.ceil(((issued + WITHIN_LIMITS) * 100) / (await countedContainers(stack)));
     const faulty = join(home, "faulty.cjs");
     writeFileSync(faulty, FAULTY_MEASURER);
     const upper = mkdtempSync(join(home, "upper-"));
@@ -188,7 +188,7 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
         const { actions } = await eventually(
           "all of them wait, for the breaker or the pause",
           async () => {
-            most = Math.max(most, (await stack.json<unknown[]>("workloads")).length);
+            most = Math.max(most, await countedContainers(stack));
             return listed();
           },
           ({ held }) => (held["breaker"] ?? 0) > 0 && (held["breaker"] ?? 0) + (held["cooling-down"] ?? 0) === SERVICES,

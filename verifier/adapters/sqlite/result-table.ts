@@ -6,6 +6,9 @@ import type { DriftFilter, ExcusedCount, OpenDriftCount, Page, ResultCounts, Wor
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
+/** How the name of a pod's sandbox ends; no container of a pod may be called so. */
+const SANDBOX = "/(sandbox)";
+
 interface Body {
   readonly body: string;
 }
@@ -78,6 +81,7 @@ export class ResultTable {
     return {
       byVerdict: this.#counts("SELECT verdict AS key, count(*) AS n FROM workloads GROUP BY verdict"),
       byProvenance: this.#counts("SELECT provenance AS key, count(*) AS n FROM workloads GROUP BY provenance"),
+      sandboxes: this.#counts(`SELECT 0 AS key, count(*) AS n FROM workloads WHERE substr(container_name, -${SANDBOX.length}) = '${SANDBOX}'`)[0] ?? 0,
     };
   }
 

@@ -1,11 +1,12 @@
 /** How much may be done: so that a false alarm of the whole fleet stays an alarm. */
 import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow } from "../../ports/rows.ts";
+import type { ResultCounts } from "../../ports/store.ts";
 
 export interface BreakerLimits {
   /** Between two actions on one workload, in milliseconds. */
   readonly pauseMs: number;
-  /** Of all containers, in percent an hour: 0..100. One action an hour is always within it. */
+  /** Of all containers but sandboxes, in percent an hour: 0..100. One action an hour is always within it. */
   readonly hourlyPercent: number;
 }
 
@@ -38,6 +39,11 @@ export function countsAtMs({
 export function countsNow(row: Parameters<typeof countsAtMs>[0], nowMs: number): boolean {
   const atMs = countsAtMs(row);
   return atMs !== undefined && nowMs - atMs < HOUR_MS;
+}
+
+/** What a share is taken of: containers in which a workload runs. A sandbox is there for each pod, and would make it two. */
+export function countedContainers({ byVerdict, sandboxes }: Pick<ResultCounts, "byVerdict" | "sandboxes">): number {
+  return Object.values(byVerdict).reduce((sum, n) => sum + n, 0) - sandboxes;
 }
 
 /** Actions an hour that are within the limits for so many containers. */

@@ -47,7 +47,7 @@ export interface Situation {
   readonly paused: boolean;
   /** One listens that could carry it out: on the node, or, of a pod, in the cluster. */
   readonly actuator: (ofPod: boolean) => boolean;
-  /** All that are known, of every node. */
+  /** All that are known, of every node, without sandboxes. */
   readonly containers: number;
   readonly nowMs: number;
 }

@@ -9,6 +9,7 @@ import { allWorkloads, keyOfNumber, rowPages } from "../fleet/row-pages.ts";
 import { isLack } from "../policy/kinds.ts";
 import { actuatorName } from "./actuator-name.ts";
 import type { ActuatorStreams } from "./actuator-streams.ts";
+import { countedContainers } from "./breaker.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
@@ -37,7 +38,7 @@ export class Situations {
   readonly #notWell = new Map<string, readonly DriftRow[]>();
   /** Nodes that are not revoked, counted once a tick. */
   #members: number | undefined;
-  /** Containers of all nodes, counted once a turn. */
+  /** Containers of all nodes, without sandboxes, counted once a turn. */
   #containers: number | undefined;
 
   constructor(services: ResponseServices, rows: ActionHistory, streams: ActuatorStreams, paused: () => boolean) {
@@ -200,7 +201,7 @@ export class Situations {
   }
 
   async #countContainers(): Promise<number> {
-    this.#containers ??= Object.values((await this.#services.store.countResults()).byVerdict).reduce((sum, n) => sum + n, 0);
+    this.#containers ??= countedContainers(await this.#services.store.countResults());
     return this.#containers;
   }
 

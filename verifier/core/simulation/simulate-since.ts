@@ -8,6 +8,7 @@ import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
 import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
 import type { Policy } from "../policy/types.ts";
+import { countedContainers } from "../response/breaker.ts";
 import { causeOf } from "../response/causes.ts";
 import { HISTORY_MS } from "../response/decide.ts";
 import type { Rollback } from "../response/rollback.ts";
@@ -162,11 +163,10 @@ async function factsUnder(policy: Policy, drifts: readonly ReplayedDrift[], log:
     const key = `${row.nodeId}/${row.containerId}`;
     if (causeOf(row) === "untrusted" && !found.has(key)) found.set(key, await lookUp(row.nodeId, row.containerId));
   }
-  const { byVerdict } = await services.store.countResults();
   return {
     nodeVerdict: nodeVerdicts(log, services.nodeVerdict),
     rollback: (nodeId: string, containerId: string) => found.get(`${nodeId}/${containerId}`),
-    containers: Object.values(byVerdict).reduce((sum, n) => sum + n, 0),
+    containers: countedContainers(await services.store.countResults()),
   };
 }
 
