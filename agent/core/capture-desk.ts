@@ -52,7 +52,10 @@ export class CaptureDesk {
     if (running) return running;
     const refused = this.#refuse(request);
     if (refused !== undefined) return Promise.resolve({ id: request.id, problem: refused });
-    const answer = this.#last.then(() => this.#take(key, request)).finally(() => this.#running.delete(key));
+    // At once: where several are asked for after a start, each is waited for at the same time.
+    const settled = this.#options.settled(request.containerId);
+    settled.catch(() => undefined);
+    const answer = this.#last.then(() => this.#take(key, request, settled)).finally(() => this.#running.delete(key));
     this.#last = answer;
     this.#running.set(key, answer);
     return answer;
@@ -66,11 +69,11 @@ export class CaptureDesk {
     return ++this.#hour.asked > MAX_HOURLY ? "too many captures were asked for in this hour" : undefined;
   }
 
-  async #take(key: string, { id, actionId, containerId }: CaptureRequest): Promise<CaptureAnswer> {
-    const { captures, nameOf, settled, log, passing = () => {} } = this.#options;
+  async #take(key: string, { id, actionId, containerId }: CaptureRequest, settled: Promise<void>): Promise<CaptureAnswer> {
+    const { captures, nameOf, log, passing = () => {} } = this.#options;
     const asked = { actionId, container: containerId };
     try {
-      await settled(containerId);
+      await settled;
       const capture = await captures.take({ intentId: key, actionId, containerId, name: nameOf(containerId) ?? "" });
       log("a capture was taken", { ...asked, digest: capture.digest, bytes: capture.bytes, complete: capture.complete });
       passing("capture-told");

@@ -91,8 +91,9 @@ export class ContainerMonitor {
   #ownDoing = false;
   #layers: Layer[] = [];
   #tree: MeasuredTree | undefined;
+  #watched = false;
   #treeClaims: Claims = [{ code: MEASURING, detail: "first measuring" }];
-  #upperMeasured = Promise.withResolvers<void>();
+  #lastMeasured = Promise.withResolvers<void>();
   #policyDigest: Uint8Array = new Uint8Array();
   #queue: Promise<unknown> = Promise.resolve();
   /** The delta as last taken from the tree: what the part's root stands for, while the tree may already be further. */
@@ -173,9 +174,9 @@ export class ContainerMonitor {
     return claim?.detail ?? (this.#tree ? undefined : "it is being measured again");
   }
 
-  /** Resolves when what lies over its layers is measured as it was asked for last, or cannot be. Its layers may take longer. */
+  /** Resolves when it is measured as it was asked for last, or cannot be. */
   settled(): Promise<void> {
-    return this.#upperMeasured.promise;
+    return this.#lastMeasured.promise;
   }
 
   uses(layerId: string): boolean {
@@ -192,10 +193,10 @@ export class ContainerMonitor {
 
   /** First measuring, and again when policy changes. */
   measure(): Promise<void> {
-    const before = this.#upperMeasured;
-    const upper = Promise.withResolvers<void>();
-    this.#upperMeasured = upper;
-    before.resolve(upper.promise);
+    const before = this.#lastMeasured;
+    const measured = Promise.withResolvers<void>();
+    this.#lastMeasured = measured;
+    before.resolve(measured.promise);
     const done = this.#serially(async (signal) => {
       this.#closeTree();
       this.#measured = false;
@@ -203,22 +204,15 @@ export class ContainerMonitor {
       if (layout.kind === "gone") {
         this.#treeClaims = [{ code: "vanished", detail: "the container's main process is gone" }];
       } else {
-        // Before its layers, which take minutes where there are many: a capture waits for it, and from now on it is seen who writes.
-        const claims = await this.#measureTree(layout, signal);
-        this.#treeClaims = [...claims, { code: MEASURING, detail: "its layers" }];
-        upper.resolve();
-        await this.#acquireLayers(layout).catch((error: unknown) => {
-          // A change in it would tell of a container without layers.
-          this.#closeTree();
-          throw error;
-        });
-        this.#treeClaims = claims;
+        await this.#acquireLayers(layout);
+        // The last: what was written while its layers were measured, which may take minutes, is in the first root that is told.
+        this.#treeClaims = await this.#measureTree(layout, signal);
         this.#measured = true;
       }
       this.#takeAll();
       this.#tell();
     });
-    return done.finally(upper.resolve);
+    return done.finally(measured.resolve);
   }
 
   /** New facts from the engine (same id; a restart gives a new process, and often a new mount). */
@@ -287,6 +281,8 @@ export class ContainerMonitor {
 
   close(): void {
     this.#stop.abort();
+    // At once: later it would be the watch of the next monitor of this id.
+    this.#unwatch();
     this.#options.evidence.removeContainer(this.id);
     void this.#queue.finally(() => {
       this.#closeTree();
@@ -340,21 +336,28 @@ export class ContainerMonitor {
   }
 
   async #measureTree(layout: Exclude<RootLayout, { kind: "gone" }>, signal: AbortSignal): Promise<Claims> {
-    const { measurer, policy, watch, unwatch } = this.#options;
+    const { measurer, policy, watch } = this.#options;
+    // Of a container that was started anew the next monitor has this very id.
+    signal.throwIfAborted();
     const current = policy();
     this.#policyDigest = current?.digest ?? new Uint8Array();
     const path = layout.kind === "overlay" ? layout.upperPath : layout.path;
     // Watched first: what changes while it is measured raises an event that is looked at afterwards.
-    if (layout.kind === "overlay" || layout.onNode) watch(this.watchId, path);
+    if (layout.kind === "overlay" || layout.onNode) {
+      watch(this.watchId, path);
+      this.#watched = true;
+    }
     const kind = layout.kind === "overlay" ? "upper" : "merged";
-    const tree = await measurer.open(path, { kind, excluded: excludedFor(current, this.#facts), budget: budgetOf(current) });
+    let tree: MeasuredTree | undefined;
     try {
+      tree = await measurer.open(path, { kind, excluded: excludedFor(current, this.#facts), budget: budgetOf(current) });
       const { claims } = await tree.measure(signal);
+      signal.throwIfAborted();
       this.#tree = tree;
       return [...claims];
     } catch (error) {
-      unwatch(this.watchId);
-      tree.close();
+      this.#unwatch();
+      tree?.close();
       throw error;
     }
   }
@@ -553,10 +556,14 @@ export class ContainerMonitor {
   }
 
   #closeTree(): void {
-    if (!this.#tree) return;
-    this.#options.unwatch(this.watchId);
-    this.#tree.close();
+    this.#unwatch();
+    this.#tree?.close();
     this.#tree = undefined;
+  }
+
+  #unwatch(): void {
+    if (this.#watched) this.#options.unwatch(this.watchId);
+    this.#watched = false;
   }
 
   /** One after the other; a failure is a claim, and the next work still runs. */

@@ -214,7 +214,7 @@ export class NodeAgent {
     return this.#monitors.get(containerId)?.facts;
   }
 
-  /** Resolves when it is known which containers there are, and what lies over the layers of this one; after so long in any case. */
+  /** Resolves when it is known which containers there are, and this one is measured; after so long in any case. */
   async settled(containerId: string, patienceMs: number): Promise<void> {
     await this.#within(
       patienceMs,

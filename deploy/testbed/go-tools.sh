@@ -96,9 +96,11 @@ key() { printf '%s\n' "$1" "$(uname -m)" | cat - deploy/testbed/go-tools.sh | sh
 
 # take NAME STAMP: from what another checkout built.
 take() {
-  local from=$cache/$1
-  [ -n "$cache" ] && [ -O "$from" ] && [ "$(cat "$from/key" 2>/dev/null)" = "$(key "$2")" ] || return 1
-  cp -a "$from/tools/." "$state/tools/" && printf '%s' "$2" >"$bin/$1.stamp"
+  local from=$cache/$1 key
+  key=$(key "$2")
+  [ -n "$cache" ] && [ -O "$from" ] && [ "$(cat "$from/key" 2>/dev/null)" = "$key" ] || return 1
+  # Looked at again afterwards: meanwhile another checkout may have kept its own.
+  cp -a "$from/tools/." "$state/tools/" 2>/dev/null && [ "$(cat "$from/key" 2>/dev/null)" = "$key" ] && printf '%s' "$2" >"$bin/$1.stamp"
 }
 
 # keep NAME STAMP: for other checkouts, as a whole or not at all.
@@ -106,6 +108,8 @@ keep() {
   local new key
   key=$(key "$2")
   if [ -z "$cache" ] || [ "$(cat "$cache/$1/key" 2>/dev/null)" = "$key" ]; then return; fi
+  # Of one that was killed.
+  find "$cache" -maxdepth 1 -name '.new.*' -mmin +60 -exec rm -rf {} + 2>/dev/null || true
   if mkdir -p "$cache" 2>/dev/null && new=$(mktemp -d "$cache/.new.XXXXXX") && mkdir -p "$new/tools/bin" && cp -a "$bin/$1" "$new/tools/bin/" &&
     { [ ! -d "$state/tools/$1" ] || cp -a "$state/tools/$1" "$new/tools/"; } && echo "$key" >"$new/key" && rm -rf "${cache:?}/$1" && mv -T "$new" "$cache/$1"; then return; fi
   say "$1 is not kept for other checkouts: $cache cannot be written"

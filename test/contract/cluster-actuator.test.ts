@@ -14,7 +14,7 @@ import { ClusterHands, STUCK_MS } from "@hullmark/actuator/core/cluster-hands";
 import type { LocalLimits } from "@hullmark/actuator/core/hands";
 import type { ClusterPod } from "@hullmark/actuator/ports/cluster";
 import { EngineError } from "@hullmark/actuator/ports/engine";
-import type { ApiAnswer } from "@hullmark/daemon/api-server";
+import { AnswerTooLarge, type ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -437,6 +437,30 @@ describe("what the API server answers", () => {
     expect(await answering({ status: 200, body: { metadata: {}, rows: null } }).countRunning()).toBe(0);
     const forEver = { status: 200, body: { metadata: { continue: "on" }, rows: [{}] } };
     expect(await answering(forEver).countRunning()).toBe(50);
+  });
+
+  test("where rows are too large for an answer fewer are asked for, and what no answer holds is not counted, with all after it", async () => {
+    const post = async (): Promise<ApiAnswer> => ({ status: 500, body: {} });
+    const limits: number[] = [];
+    /** @param tooLarge rows from the first that is */
+    const counted = (tooLarge: (from: number, limit: number) => boolean): Promise<number> =>
+      new KubernetesCluster(
+        {
+          get: async (path) => {
+            const { searchParams } = new URL(path, "https://api.example");
+            const [from, limit] = [Number(searchParams.get("continue") ?? 0), Number(searchParams.get("limit"))];
+            limits.push(limit);
+            if (tooLarge(from, limit)) throw new AnswerTooLarge();
+            const rows = Math.min(limit, 600 - from);
+            return { status: 200, body: { metadata: { continue: from + rows < 600 ? String(from + rows) : "" }, rows: Array(rows).fill({}) } };
+          },
+          post,
+        },
+        "actuator-0",
+      ).countRunning();
+    expect(await counted((_from, limit) => limit > 250)).toBe(600);
+    expect(limits.slice(0, 4)).toEqual([1000, 500, 250, 500]);
+    expect(await counted((from, limit) => from + Math.min(limit, 600 - from) > 400)).toBe(400);
   });
 
   test("what its specification asks for is told beside what it runs", async () => {

@@ -17,9 +17,14 @@ import type { MountPoint, RootLayout } from "@hullmark/agent/ports/root-filesyst
 import { MAX_MESSAGE_BYTES } from "@hullmark/proto/rpc";
 import { EvidenceBodySchema, FilesystemKind, type LayerUpdate, NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { facts } from "../fakes/container-facts.ts";
 import { scratch } from "../native/tree-support.ts";
+
+function held(store: LayerStore, until: Promise<void> | undefined): LayerStore {
+  const acquire = store.acquire.bind(store);
+  return Object.assign(store, { acquire: async (...args: Parameters<LayerStore["acquire"]>) => [await until, await acquire(...args)][1] });
+}
 
 /** A node whose Evidence a verifier takes, or the test fails. */
 class Node {
@@ -43,9 +48,14 @@ class Node {
       layout?: () => Partial<RootLayout>;
       code?: Uint8Array;
       ownLayer?: boolean;
+      /** What of the node's directories is watched. */
+      watched?: Set<string>;
+      /** Its layers are measured when that is over. */
+      layers?: Promise<void>;
     } = {},
   ) {
-    const overlay = { kind: "overlay" as const, layers: [], upperPath, device: "0:50", oddOptions: [], mounts: [] as MountPoint[] };
+    const layer = { id: "layer", path: upperPath };
+    const overlay = { kind: "overlay" as const, layers: change.layers ? [layer] : [], upperPath, device: "0:50", oddOptions: [], mounts: [] as MountPoint[] };
     const nothing = (): void => {};
     const measurer = nativeMeasurer({ threads: 1 });
     const monitor = new ContainerMonitor(facts({ id, ...change.facts }), {
@@ -58,19 +68,25 @@ class Node {
         files: nodeFiles,
         policy: () => undefined,
       },
-      ...{ watch: nothing, unwatch: nothing, publish: nothing, randomKey: () => randomBytes(32) },
+      ...{
+        watch: (watch) => change.watched?.add(watch),
+        unwatch: (watch) => change.watched?.delete(watch),
+        publish: nothing,
+        randomKey: () => randomBytes(32),
+      },
       inspect: async () => {
         const now = change.inspect?.();
         return now && facts({ id, ...change.facts, ...now });
       },
       rootFilesystem: { layout: async () => ({ ...overlay, ...change.layout?.() }) as RootLayout },
-      layers: new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }),
+      layers: held(new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }), change.layers),
     });
     onTestFinished(() => monitor.close());
     await monitor.announce();
     this.evidence.setPart(id, "code", change.code ?? new CodeHistory().serialize({ code: [], privileges: [], processes: 0, claims: [] }, 0));
-    await monitor.measure();
-    return monitor;
+    const measured = monitor.measure();
+    if (!change.layers) await measured;
+    return Object.assign(monitor, { measured });
   }
 
   /** The next Evidence, as the verifier understands it. */
@@ -415,4 +431,18 @@ test("changes of layers that are too much for one message are told by the layer'
   ]);
   evidence.addLayerUpdate(update("b", 60));
   expect(told()).toEqual([{ id: "b", changes: 60, truncated: false }]);
+});
+
+test("a container that is started anew while its layers are measured is told, and watched, by what it is now alone", async () => {
+  const [node, watched, layers, before, now] = [new Node(), new Set<string>(), Promise.withResolvers<void>(), scratch(), scratch()];
+  const first = await node.run("web", before, { watched, layers: layers.promise });
+  first.close();
+  writeFileSync(join(now, "loot"), "stolen");
+  await node.run("web", now, { watched });
+  const told = vi.spyOn(node.evidence, "setPart");
+  layers.resolve();
+  await first.measured;
+  await new Promise(setImmediate);
+  expect([...watched]).toEqual(["upper/web"]);
+  expect(told).not.toHaveBeenCalled();
 });

@@ -14,7 +14,7 @@ const Status = z.object({
 });
 
 /** @throws EngineError ENGINE_UNREACHABLE */
-export async function ask(call: () => Promise<ApiAnswer>): Promise<ApiAnswer> {
+export async function ask<T extends ApiAnswer | undefined>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {

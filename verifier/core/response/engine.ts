@@ -314,7 +314,13 @@ export class ResponseEngine {
       if (row.state !== ActionState.ISSUED && row.state !== ActionState.EXPIRED) return;
       if (row.purge?.purgedAtMs !== undefined) return;
       const nowMs = this.#services.nowMs();
-      const next = row.purge ? reportedPurge(row, report, nowMs, this.#purgeUnderWay(row.nodeId, row.purge.chainId)) : reported(row, report, nowMs);
+      let underWay = row.purge && this.#purgeUnderWay(row.nodeId, row.purge.chainId);
+      if (underWay?.state === ActionState.AWAITING && report.outcome === Outcome.DONE) {
+        // What is done is not waited for any more, and its own measuring begins.
+        await this.#settle(underWay, ActionState.WITHDRAWN, "another-action");
+        underWay = undefined;
+      }
+      const next = row.purge ? reportedPurge(row, report, nowMs, underWay) : reported(row, report, nowMs);
       if (!next) throw new ResponseError("BAD_OUTCOME", "want an outcome");
       this.#services.passing("before-settle");
       await this.#write(next, row.state);
