@@ -38,7 +38,7 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
   elif command -v sudo >/dev/null; then
-    sudo env "PATH=$PATH" "HULLMARK_STATE=$HULLMARK_STATE" "NODE_COMPILE_CACHE=$NODE_COMPILE_CACHE" "CI=${CI:-}" "NO_COLOR=${NO_COLOR:-}" "HULLMARK_FULL=${HULLMARK_FULL:-}" "HULLMARK_ENGINE_BIN=${HULLMARK_ENGINE_BIN:-}" "HULLMARK_CGROUP=${HULLMARK_CGROUP:-}" "$@"
+    sudo env "PATH=$PATH" "HULLMARK_STATE=$HULLMARK_STATE" "NODE_COMPILE_CACHE=$NODE_COMPILE_CACHE" "CI=${CI:-}" "NO_COLOR=${NO_COLOR:-}" "HULLMARK_FULL=${HULLMARK_FULL:-}" "HULLMARK_ENGINE_BIN=${HULLMARK_ENGINE_BIN:-}" "HULLMARK_CGROUP=${HULLMARK_CGROUP:-}" "HULLMARK_BUILD_CACHE=${HULLMARK_BUILD_CACHE-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hullmark-build}" "HULLMARK_SOAK_MINUTES=${HULLMARK_SOAK_MINUTES:-20}" "$@"
   else
     echo "this needs root, and there is no sudo: run it as root" >&2
     return 2

@@ -25,14 +25,15 @@ export const earlierRelease = (state: string) => ({
 /**
  * Builds it by its own scripts and lock file, in a folder of its own that goes when it is done: some minutes, once.
  * @param state folder that keeps it, and the Debian packages that other builds of images keep there too @param sources archive that it is built from; with other bytes it is built anew
- * @throws the error of the program that fails; the next call begins anew
+ * @param kept folder in which checkouts of the same user find what another built @throws the error of the program that fails; the next call begins anew
  */
-export async function buildEarlier(state: string, sources = SOURCES): Promise<void> {
+export async function buildEarlier(state: string, { sources = SOURCES, kept }: { sources?: string; kept?: string | undefined } = {}): Promise<void> {
   const folder = join(state, "earlier");
   // By what it is built from: the archive may be made anew of the same commit, with more of it.
-  const complete = join(folder, `complete-${hash("sha256", readFileSync(sources))}`);
-  if (existsSync(complete)) return;
+  const complete = `complete-${hash("sha256", readFileSync(sources))}`;
+  if (existsSync(join(folder, complete))) return;
   rmSync(folder, { recursive: true, force: true });
+  if (kept !== undefined && existsSync(join(kept, complete))) return copyWhole(kept, folder, complete);
   const source = join(folder, "source");
   mkdirSync(source, { recursive: true });
   await run("tar", ["--extract", "--xz", `--file=${sources}`], source);
@@ -44,7 +45,16 @@ export async function buildEarlier(state: string, sources = SOURCES): Promise<vo
   cpSync(join(source, "dist"), dist, { recursive: true });
   cpSync(join(source, "deploy/helm/hullmark"), chart, { recursive: true });
   rmSync(source, { recursive: true, force: true });
-  writeFileSync(complete, "");
+  writeFileSync(join(folder, complete), "");
+  if (kept === undefined) return;
+  rmSync(kept, { recursive: true, force: true });
+  copyWhole(folder, kept, complete);
+}
+
+/** What says that it is complete comes last. */
+function copyWhole(from: string, to: string, complete: string): void {
+  cpSync(from, to, { recursive: true, filter: (path) => path !== join(from, complete) });
+  cpSync(join(from, complete), join(to, complete));
 }
 
 /** Images name the commit that they are of: without one of its own it would be this repository's. */

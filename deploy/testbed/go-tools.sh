@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the programs that tests need and no distribution has in a usable version, from their released Go modules, into
 # $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice, and by other checkouts of the same user neither: what was built is
-# kept in $HULLMARK_TOOLS_CACHE too (~/.cache/hullmark-go-tools; empty: nowhere). Progress goes to standard output. Safe to run twice at once.
+# kept in $HULLMARK_BUILD_CACHE too (~/.cache/hullmark-build; empty: nowhere). Progress goes to standard output. Safe to run twice at once.
 #
 #   deploy/testbed/go-tools.sh [peers] [kubernetes] [gitops] [network-policy]    without an argument: the first two
 #
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/../.."
 
 readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
-readonly cache=${HULLMARK_TOOLS_CACHE-${HOME:+${XDG_CACHE_HOME:-$HOME/.cache}/hullmark-go-tools}}
+readonly cache=${HULLMARK_BUILD_CACHE-${HOME:+${XDG_CACHE_HOME:-$HOME/.cache}/hullmark-build}}
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3 crane=v0.22.1 oras=v1.3.6
 readonly containerd=v2.4.2

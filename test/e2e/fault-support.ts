@@ -92,7 +92,8 @@ export interface LogEntryText {
 export async function eventually<T>(what: string, ask: () => Promise<T>, holds: (answer: T) => boolean, timeoutMs = 60_000): Promise<T> {
   const endMs = Date.now() + timeoutMs;
   let last: unknown = "no answer";
-  for (;;) {
+  // What is asked is often a program that is started for it: so many a second are what a machine of two cores has.
+  for (let pauseMs = 250; ; pauseMs = Math.min(1000, 1.5 * pauseMs)) {
     try {
       const answer = await ask();
       if (holds(answer)) return answer;
@@ -101,7 +102,7 @@ export async function eventually<T>(what: string, ask: () => Promise<T>, holds: 
       last = error instanceof Error ? error.message : error;
     }
     if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${String(JSON.stringify(last)).slice(0, 3000)}`);
-    await sleep(250);
+    await sleep(pauseMs);
   }
 }
 

@@ -55,7 +55,7 @@ export async function eventually<T>(look: () => Promise<T>, done: (seen: T) => b
   for (;;) {
     const seen = await look();
     if (done(seen) || Date.now() > untilMs) return seen;
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
   }
 }
 

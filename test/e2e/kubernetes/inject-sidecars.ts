@@ -45,7 +45,7 @@ export async function injectSidecars(
     attempt++
   ) {
     if (attempt > 60) throw new Error("the webhook is not asked");
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
   }
   return {
     async stop() {
