@@ -113,7 +113,8 @@ start go-tools bash deploy/testbed/go-tools.sh peers
 start images as_root node test/e2e/images/main.ts prepare
 start earlier as_root nice -n 5 node deploy/images/build-earlier.ts
 start sanitizers as_root nice -n 5 bash native/test-sanitizers.sh address,undefined
-# The longest way of all, so it begins as soon as the peers are built, whose tests come first. It waits more than it computes: two clusters at once, and the other suites beside them.
+# The longest ways of all, so they begin as soon as the peers are built, whose tests come first. They wait more than they compute: two clusters at once, beside the other suites,
+# and the system on Docker once the one is gone.
 cluster_suites() {
   local job
   for job in "$job_go_tools" "$job_images" "$job_earlier"; do
@@ -121,11 +122,17 @@ cluster_suites() {
     while kill -0 "$job" 2>/dev/null; do sleep 1; done
   done
   bash deploy/testbed/go-tools.sh kubernetes || return
-  vitest_suite kubernetes-detect 3600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/detect.test.ts >"$logs/kubernetes-detect.log" 2>&1 &
+  one_cluster >"$logs/kubernetes-detect.log" 2>&1 &
   vitest_suite kubernetes 3600 --config test/vitest.kubernetes.config.ts --exclude test/e2e/kubernetes/detect.test.ts
+  vitest_suite e2e 3300 --config test/vitest.e2e.config.ts >"$logs/e2e.log" 2>&1
+  wait
+}
+one_cluster() {
+  vitest_suite kubernetes-detect 3600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/detect.test.ts
+  # Of the same names are those of the other suite.
+  until [ -e "$results/kubernetes.exit" ]; do sleep 1; done
   export HULLMARK_ENGINE_BIN=$containerd_2
   vitest_suite containerd-2 900 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/{runtime-contract,cri}.test.ts
-  wait
 }
 readonly containerd_2=$HULLMARK_STATE/tools/containerd-2
 start kubernetes cluster_suites
@@ -145,13 +152,10 @@ title 'Integration'
 vitest_suite integration 3300 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
 
-title 'End to end'
-vitest_suite e2e 3000 --config test/vitest.e2e.config.ts
-record_suite e2e test/vitest.e2e.config.ts
-
-title 'On a real cluster, and on containerd 2'
+title 'On a real cluster, on containerd 2, and end to end on Docker'
 wait "$job_kubernetes" || true
-cat "$logs/kubernetes-detect.log" "$logs/kubernetes.log" || true
+cat "$logs/kubernetes-detect.log" "$logs/kubernetes.log" "$logs/e2e.log" || true
+record_suite e2e test/vitest.e2e.config.ts
 record_suite kubernetes-detect test/vitest.kubernetes.config.ts
 record_suite kubernetes test/vitest.kubernetes.config.ts
 export HULLMARK_ENGINE_BIN=$containerd_2
