@@ -14,13 +14,14 @@ import { Acting, type ToldAction, WITHIN_MS } from "../e2e/kubernetes/acting.ts"
 import { podFollower } from "../e2e/kubernetes/follower.ts";
 import { podSpec } from "../e2e/kubernetes/workloads.ts";
 import { cosign, cosignKeyPair } from "../fakes/cosign.ts";
+import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { GitServer } from "./git-server.ts";
 
 /** Both are deployed from the repository; policy lets one of them be paused. */
 export const APPS = ["told", "paused"] as const;
 export type App = (typeof APPS)[number];
 
-const policy = (publicKey: string, owner: "argocd" | "flux"): string => `apiVersion: hullmark.dev/v1
+const policy = (publicKey: string, owner: "argocd" | "flux", pagerUrl: string): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: gitops }
 spec:
@@ -32,6 +33,7 @@ ${publicKey.trim().replace(/^/gm, "        ")}
   rules:
     - { name: acme, select: { images: ["**/acme/**"] }, require: { signatures: { authorities: [release] } } }
     - { name: everything-else, allow: { env: ["**"], args: true } }
+  alerts: { routes: [{ name: page, type: webhook, url: "${pagerUrl}", minSeverity: info, match: { kinds: [unsigned] } }] }
   intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
   response:
     pause: 1m
@@ -48,6 +50,8 @@ export class GitOpsBed implements AsyncDisposable {
   stack!: Stack;
   acting!: Acting;
   git!: GitServer;
+  /** Who is told of images that are not signed. */
+  readonly pager = new HttpReceiver();
   /** Signed. */
   first!: PushedImage;
   /** Not signed. */
@@ -76,8 +80,9 @@ export class GitOpsBed implements AsyncDisposable {
     const key = await cosignKeyPair("v2", this.home, "release");
     const offline = ["--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
     await cosign("v2", this.home, ["sign", "--key", key.privateKey, ...offline, this.first.reference]);
+    await this.pager.start();
     const kubernetes = { ...(await podFollower(this.cluster, this.home)), pods: { graceSeconds: 30 } };
-    this.stack = await startStack({ bed, policy: policy(readFileSync(key.publicKeyPath, "utf8"), owner), kubernetes });
+    this.stack = await startStack({ bed, policy: policy(readFileSync(key.publicKeyPath, "utf8"), owner, this.pager.url), kubernetes });
     this.acting = await Acting.start({ bed, cluster: this.cluster, stack: this.stack, programs, image: this.first.tagged });
     mkdirSync(join(this.home, "git"));
     this.git = await GitServer.start(join(this.home, "git"));
@@ -142,6 +147,7 @@ export class GitOpsBed implements AsyncDisposable {
     await this.acting?.stop().catch(() => undefined);
     await this.git?.[Symbol.asyncDispose]();
     await this.bed?.down();
+    await this.pager[Symbol.asyncDispose]();
     rmSync(this.home, { recursive: true, force: true });
   }
 }

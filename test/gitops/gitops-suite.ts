@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { eventually } from "../e2e/fault-support.ts";
 import { WITHIN_MS } from "../e2e/kubernetes/acting.ts";
+import { alertsOf } from "../fakes/http-receiver.ts";
 import { APPS, type App, type GitOpsBed } from "./gitops-bed.ts";
 
 export interface GitOpsTool {
@@ -36,15 +37,20 @@ export function deploysFromRepository(of: () => GitOpsBed, first: () => string, 
     await of().rollsOut("told", image.tagged);
   });
 
-  test("deploys an unsigned image: what may not be paused is left, and the commit named; what may is paused and rolled back, and stays so", async () => {
-    const { acting, stranger, first: image, git } = of();
+  test("deploys an unsigned image: what may not be paused is left, and the commit named, on the page too; what may is paused and rolled back, and stays so", async () => {
+    const { acting, stranger, first: image, git, pager } = of();
     acting.logsOnFailure();
     const bad = await of().commit("bad", stranger.tagged);
     const refused = await acting.actionIs("told-", "refused", ({ state, reason }) => state === "refused" && reason === `owned-by-${tool.name}`);
     const named = (commit: string): string => tool.revision(commit.slice(0, 12));
     const commits = `at ${named(bad)} (before that ${named(first())})`;
-    expect(refused.find(({ state }) => state === "refused")?.detail).toBe(
-      `Deployment told is applied by ${tool.owner("told")}: revert there what brought the image (${git.url}, ${tool.folder("told")}, ${commits})`,
+    const detail = `Deployment told is applied by ${tool.owner("told")}: revert there what brought the image (${git.url}, ${tool.folder("told")}, ${commits})`;
+    expect(refused.find(({ state }) => state === "refused")?.detail).toBe(detail);
+    await eventually(
+      "a page names the commit",
+      async () => alertsOf(pager, "unsigned").map(({ description }) => description),
+      (pages) => pages.some((page) => page.includes(`: owned-by-${tool.name} (${detail})`)),
+      WITHIN_MS,
     );
     expect(await of().imageOf("told")).toBe(stranger.tagged);
     expect(await tool.isPaused("told")).toBe(false);
