@@ -1,6 +1,6 @@
 /** Marks on nodes: whether this actuator may put them on, within limits that no verifier raises, and takes away none but its own. */
 import { compileNames } from "@hullmark/proto/codec";
-import { ActionKind, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { EngineError } from "../ports/engine.ts";
 import type { Ledger, LedgerEntry, Settled } from "../ports/ledger.ts";
 import type { NodeCallResult, NodeHook } from "../ports/node-hook.ts";
@@ -26,6 +26,10 @@ const HOUR_MS = 3_600_000;
 /** So long a mark that may have been put on takes its place among those at once. */
 const UNSURE_MS = 86_400_000;
 const MAX_DETAIL_CHARS = 500;
+/** Attempts that came to nothing after which a verifier waits for people. */
+const TOLD_AN_HOUR = 3;
+/** This actuator's own limits, which pass. */
+const UNTOLD: ReadonlySet<string> = new Set<NodeRefusal>(["breaker", "cooling-down"]);
 const NO_RESTART = { name: "", maximumRetryCount: 0 };
 
 export class NodeHands implements Hands {
@@ -40,7 +44,24 @@ export class NodeHands implements Hands {
   }
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
-    return { refusal: refuseNode(intent, ledger, this.#limits, nowMs), before: { name: intent.node?.name ?? "", restartPolicy: NO_RESTART } };
+    const refusal = refuseNode(intent, ledger, this.#limits, nowMs);
+    if (refusal !== undefined && !UNTOLD.has(refusal)) await this.#tell(intent, Outcome.REFUSED, refusal, ledger, nowMs);
+    return { refusal, before: { name: intent.node?.name ?? "", restartPolicy: NO_RESTART } };
+  }
+
+  /** Whoever runs the cluster should know why a node is as it was: of one node no more often than a verifier that means well tries, however much is asked for. */
+  async #tell(
+    { node, kind, actionId, logIndex }: Pick<LedgerEntry, "node" | "kind" | "actionId" | "logIndex">,
+    outcome: Outcome,
+    why: string,
+    ledger: readonly LedgerEntry[],
+    nowMs: number,
+  ): Promise<void> {
+    if (!node) return;
+    const told = ledger.filter((each) => each.node?.name === node.name && each.kind === kind && each.settled?.outcome === outcome);
+    if (told.filter(({ receivedAtMs, settled }) => !UNTOLD.has(settled?.reason ?? "") && nowMs - receivedAtMs < HOUR_MS).length >= TOLD_AN_HOUR) return;
+    const verb = kind === ActionKind.MARK_NODE ? "mark" : "lift";
+    await this.#hook.tell?.({ verb, name: node.name, actionId, ...(logIndex !== undefined && { logIndex }), reason: node.reason, why });
   }
 
   /** Mark by mark; where one fails the others before it stay, and are told. @throws EngineError ENGINE_UNREACHABLE, until the intent ends */
@@ -56,7 +77,10 @@ export class NodeHands implements Hands {
       });
       passing("marked");
       if (result.outcome === "done") marks.push(mark);
-      if ("detail" in result) return { outcome: Outcome.FAILED, reason: "hook", detail: result.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", marks };
+      if (!("detail" in result)) continue;
+      const detail = result.detail.slice(0, MAX_DETAIL_CHARS);
+      await this.#tell(entry, Outcome.FAILED, `${NodeMark[mark].toLowerCase()}: ${detail}`, this.#ledger.all(), nowMs);
+      return { outcome: Outcome.FAILED, reason: "hook", detail, newContainerId: "", marks };
     }
     return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "", marks };
   }

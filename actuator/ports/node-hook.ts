@@ -31,7 +31,15 @@ export interface NodeCall {
 /** `there`: it was so already. `failed`: as far as is known it is as it was. `cut-off`: it was ended in the midst, and may have been done. */
 export type NodeCallResult = { readonly outcome: "done" | "there" } | { readonly outcome: "failed" | "cut-off"; readonly detail: string };
 
+/** That something was not done, for whoever looks at the node. */
+export interface NodeUndone extends Pick<NodeCall, "verb" | "name" | "actionId" | "logIndex" | "reason"> {
+  /** A code, and what there is to say besides. */
+  readonly why: string;
+}
+
 export interface NodeHook {
   /** May be called again after it was done, with the same result; ends within its own limit of time. @throws EngineError ENGINE_UNREACHABLE: nobody answers now, and whether it was done is not known */
   call(call: NodeCall): Promise<NodeCallResult>;
+  /** Idempotent for an action; never rejects. Absent: there is nowhere to tell it. */
+  tell?(undone: NodeUndone): Promise<void>;
 }

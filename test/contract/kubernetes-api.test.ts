@@ -246,6 +246,14 @@ test("an Event is written once, about the very pod, and then only counted up", a
   ]);
 });
 
+test("an Event about an action names it, its drift and the log's entries of both; one about drift has no annotations", async () => {
+  script = () => ({ status: 201, body: {} });
+  const about = { id: "A-7K2Q", logIndex: 41, driftId: "D-7K2Q", driftLogIndex: 40 };
+  for (const event of [{ ...EVENT, reason: "RollbackRefused" as const, about }, EVENT]) expect(await writePodEvent(api(), event, "v")).toBe(true);
+  const named = { "hullmark.dev/action": "A-7K2Q", "hullmark.dev/log-index": "41", "hullmark.dev/drift": "D-7K2Q", "hullmark.dev/drift-log-index": "40" };
+  expect(seen.map(({ body }) => JSON.parse(body).metadata.annotations)).toEqual([named, undefined]);
+});
+
 test("an Event that persisted although the answer was lost is no failure, and one that was forgotten is written anew", async () => {
   script = () => ({ status: 409, body: {} });
   expect(await writePodEvent(api(), EVENT, "v")).toBe(true);

@@ -33,7 +33,7 @@ interface Stored {
 /** Nodes as an API server keeps them, with merge patches (RFC 7386) under uid and resourceVersion. */
 class Nodes {
   readonly nodes = new Map<string, Stored>();
-  readonly events: { reason: string; note: string; metadata: { name: string; annotations: object } }[] = [];
+  readonly events: { reason: string; note: string; type: string; metadata: { name: string; annotations: object } }[] = [];
   /** What answers the next calls, in place of the API server. `lost`: it is done, and the answer does not arrive. */
   readonly next: ("conflict" | "lost" | "away" | ApiAnswer)[] = [];
 
@@ -161,6 +161,8 @@ test("what somebody else cordoned, tainted or labelled stays his, also where he 
   expect(told()).toEqual([["DONE", LABEL]]);
   await own.offer(lift("w-1", { actionId: "A-7K2R" }));
   expect(told()[1]).toEqual(["REFUSED", "not-ours"]);
+  const untaken = { reason: "LiftFailed", note: "w-1 is trusted again, and its marks were not taken away: not-ours (A-7K2R)" };
+  expect(api.events.at(-1)).toMatchObject({ ...untaken, metadata: { annotations: { "hullmark.dev/action": "A-7K2R" } } });
   await own.offer(lift("w-1", { actionId: "A-7K2S", marks: [LABEL] }));
   expect(node.spec).toEqual({ unschedulable: true, taints: [{ key: UNTRUSTED, value: "by-hand", effect: "NoSchedule" }] });
   expect(node.metadata.labels).toEqual({ zone: "a" });
@@ -213,6 +215,9 @@ describe("an API server in trouble", () => {
     api.next.push({ status: 403, body: { message: "forbidden" } });
     await own.offer(mark("w-1", { marks: [TAINT], actionId: "A-7K2T" }));
     expect(reports.at(-1)?.detail).toContain("needs the right to patch nodes");
+    const noted = { name: "w-1.a-7k2t.mark-failed", annotations: { "hullmark.dev/action": "A-7K2T" } };
+    expect(api.events.at(-1)).toMatchObject({ reason: "MarkFailed", type: "Warning", metadata: noted, regarding: { kind: "Node", name: "w-1", uid: "u-w-1" } });
+    expect(api.events.at(-1)?.note).toMatch(/^w-1 is not to be trusted \(layer\), and was not marked: taint: .*needs the right to patch nodes/);
     await own.offer(mark("w-9", { actionId: "A-7K2V" }));
     expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, detail: "the cluster has no node w-9" });
   });
@@ -257,6 +262,15 @@ test("a malicious verifier marks no node that the configuration does not allow, 
     ["REFUSED", "cooling-down"],
     ["REFUSED", "breaker"],
   ]);
+  // What a limit holds back fills nobody's Events; nor does anything else, however often it is asked for.
+  const undone = () => api.events.filter(({ reason }) => reason.endsWith("Failed")).map(({ note }) => note.replace(/.*: /, ""));
+  expect(undone()).toEqual(["protected (A-7K2Q)", "not-ours (A-7K2Q)"]);
+  for (const n of [2, 3, 4, 5, 6]) for (const name of ["db-1", "w-2"]) await own.offer(mark(name, { actionId: `A-7K3${n}` }));
+  expect(undone().slice(2)).toEqual(["protected (A-7K32)", "protected (A-7K33)"]);
+  nowMs += 3_600_000;
+  await own.offer(mark("db-1", { actionId: "A-7K2X" }));
+  expect(undone().slice(4)).toEqual(["protected (A-7K2X)"]);
+  reports.splice(5);
   const before = structuredClone([...api.nodes]);
   // In no form that an intent has: nobody is answered.
   const pod = podIntent(new FakeCluster().add("web"), ActionKind.MARK_NODE, nowMs);

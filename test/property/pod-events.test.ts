@@ -126,14 +126,15 @@ test("every drift that opened is in a count, and writes keep to their rate", () 
 test("a rollback that the verifier refuses is one Event on its pod, written once, with the entry of the log; other refusals are their actuator's to tell", () => {
   const events = planned();
   const refused = {
-    ...{ id: "A-1", driftId: "D-1", logIndex: 7, kind: ActionKind.ROLLBACK, state: ActionState.REFUSED, reason: "higher-risk" },
+    ...{ id: "A-1", driftId: "D-1", driftLogIndex: 5, logIndex: 7, kind: ActionKind.ROLLBACK, state: ActionState.REFUSED, reason: "higher-risk" },
     ...{ detail: "r.example/web\n has vulnerabilities of 34", pod: { ...pod("a"), cluster: "prod", imageDigests: [] } },
   } as unknown as ActionRow;
   events.noteRefusal(refused, 0);
   events.noteRefusal({ ...refused, id: "A-2", reason: "rollback-never" }, 0);
   events.noteRefusal({ ...refused, id: "A-3", pod: undefined }, 0);
   const note = "a is of an image that is not trusted, and is not rolled back: higher-risk: r.example/web\\x0a has vulnerabilities of 34 (A-1, D-1, log 7)";
-  const due = [{ reason: "RollbackRefused", note, count: 1, written: false, pod: pod("a") }];
+  const about = { id: "A-1", logIndex: 7, driftId: "D-1", driftLogIndex: 5 };
+  const due = [{ reason: "RollbackRefused", note, count: 1, written: false, pod: pod("a"), about }];
   // What is not answered comes again.
   expect(events.due(1000)).toMatchObject(due);
   expect(write(events, 2000)).toMatchObject(due);

@@ -6,6 +6,7 @@ const CONTROLLER = "hullmark.dev/actuator";
 /** Limits of the API server's own validation. */
 export const MAX_NAME = 253;
 export const MAX_INSTANCE = 128;
+export const MAX_NOTE = 1024;
 
 export interface ActionEvent {
   /** Names the Event: one of this name is written once. */

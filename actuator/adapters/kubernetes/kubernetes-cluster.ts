@@ -4,10 +4,8 @@ import * as z from "zod";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "../../ports/cluster.ts";
 import { EngineError } from "../../ports/engine.ts";
 import { ask, problem, statusOf } from "./api-answers.ts";
-import { MAX_INSTANCE, MAX_NAME, postEvent } from "./events.ts";
+import { MAX_INSTANCE, MAX_NAME, MAX_NOTE, postEvent } from "./events.ts";
 
-/** Limit of the API server's own validation. */
-const MAX_NOTE = 1024;
 /** By how reasons of Events begin. */
 const ACTIONS = [
   ["Evict", "Evict"],

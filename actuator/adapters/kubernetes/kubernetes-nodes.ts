@@ -6,9 +6,9 @@ import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
 import { NodeMark } from "@hullmark/proto/v1/response";
 import * as z from "zod";
 import { EngineError } from "../../ports/engine.ts";
-import type { NodeCall, NodeCallResult, NodeHook } from "../../ports/node-hook.ts";
+import type { NodeCall, NodeCallResult, NodeHook, NodeUndone } from "../../ports/node-hook.ts";
 import { ask, problem } from "./api-answers.ts";
-import { MAX_INSTANCE, MAX_NAME, postEvent } from "./events.ts";
+import { type ActionEvent, MAX_INSTANCE, MAX_NAME, MAX_NOTE, postEvent } from "./events.ts";
 
 /** Key of label and taint; its value is the action. */
 export const UNTRUSTED = "hullmark.dev/untrusted";
@@ -73,6 +73,20 @@ export class KubernetesNodes implements NodeHook {
     }
   }
 
+  async tell({ verb, name, actionId, logIndex, reason, why }: NodeUndone): Promise<void> {
+    const what = verb === "mark" ? `is not to be trusted (${reason}), and was not marked` : "is trusted again, and its marks were not taken away";
+    const event = {
+      ...{ actionId, logIndex, warning: true, reason: verb === "mark" ? "MarkFailed" : "LiftFailed" },
+      note: `${name} ${what}: ${why}`.slice(0, MAX_NOTE - actionId.length - 3).concat(` (${actionId})`),
+    };
+    try {
+      const node = await this.#find(name);
+      if (node) await this.#post(verb, name, node, `${verb}-failed`, event);
+    } catch (error) {
+      this.#onUntold(error);
+    }
+  }
+
   async #find(name: string): Promise<KubeNode | undefined> {
     const answer = await ask(() => this.#api.get(path(name)));
     if (answer.status === 404) return undefined;
@@ -87,16 +101,28 @@ export class KubernetesNodes implements NodeHook {
     return ask(() => this.#api.patch(path(name), body, "application/merge-patch+json"));
   }
 
-  async #tell({ verb, mark, name, actionId, logIndex, reason }: NodeCall, { metadata: { uid } }: KubeNode): Promise<void> {
+  async #tell({ verb, mark, name, actionId, logIndex, reason }: NodeCall, node: KubeNode): Promise<void> {
     const word = NodeMark[mark].toLowerCase();
-    const suffix = `.${actionId}.${verb}-${word}`.toLowerCase();
     const marking = verb === "mark";
-    await postEvent(this.#api, this.#instance, {
-      name: `${name.slice(0, MAX_NAME - suffix.length)}${suffix}`,
-      ...{ namespace: "default", actionId, logIndex, warning: marking },
-      reason: marking ? "NodeUntrusted" : "NodeTrusted",
-      action: marking ? "Mark" : "Lift",
+    await this.#post(verb, name, node, `${verb}-${word}`, {
+      ...{ actionId, logIndex, warning: marking, reason: marking ? "NodeUntrusted" : "NodeTrusted" },
       note: marking ? `${name} is not to be trusted (${reason}): ${word} put on (${actionId})` : `${name} is trusted again: ${word} taken away (${actionId})`,
+    });
+  }
+
+  /** @param last what tells it from others of the action */
+  async #post(
+    verb: NodeCall["verb"],
+    name: string,
+    { metadata: { uid } }: KubeNode,
+    last: string,
+    event: Pick<ActionEvent, "actionId" | "logIndex" | "warning" | "reason" | "note">,
+  ): Promise<void> {
+    const suffix = `.${event.actionId}.${last}`.toLowerCase();
+    await postEvent(this.#api, this.#instance, {
+      ...event,
+      name: `${name.slice(0, MAX_NAME - suffix.length)}${suffix}`,
+      ...{ namespace: "default", action: verb === "mark" ? "Mark" : "Lift" },
       regarding: { apiVersion: "v1", kind: "Node", name, uid },
       atMs: this.#nowMs(),
     });

@@ -30,7 +30,7 @@ export async function writePodEvent(api: Pick<ApiServer, "post" | "patch">, even
     // Kubernetes forgets Events after an hour: then it is written as a whole.
     if (answer.status !== 404) return refused(answer, "patch");
   }
-  const answer = await api.post(events, { ...body(event, instance), metadata: { name, namespace: pod.namespace }, ...series });
+  const answer = await api.post(events, { ...body(event, instance), metadata: { name, namespace: pod.namespace, ...annotated(event) }, ...series });
   // There already: it persisted although the answer was lost.
   return [200, 201, 409].includes(answer.status) ? true : refused(answer, "create");
 }
@@ -49,6 +49,14 @@ function body({ pod, reason, note, firstMs }: PodEvent, instance: string): objec
     reportingInstance: instance.slice(0, MAX_INSTANCE),
     regarding: { apiVersion: "v1", kind: "Pod", namespace, name, uid, fieldPath: `spec.containers{${container}}` },
   };
+}
+
+/** As those of actuators are. */
+function annotated({ about }: PodEvent): { annotations?: Record<string, string> } {
+  if (!about) return {};
+  const { id, logIndex, driftId, driftLogIndex } = about;
+  const ofDrift = { "hullmark.dev/drift": driftId, "hullmark.dev/drift-log-index": String(driftLogIndex) };
+  return { annotations: { "hullmark.dev/action": id, "hullmark.dev/log-index": String(logIndex), ...ofDrift } };
 }
 
 /** As Kubernetes writes a MicroTime. */

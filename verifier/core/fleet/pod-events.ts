@@ -33,6 +33,8 @@ export interface PodEvent {
   readonly count: number;
   /** Whether it was written before, with a lower count. */
   readonly written: boolean;
+  /** The action that it tells of, and its drift, with their entries in the log; absent: it tells of drift. */
+  readonly about?: Pick<ActionRow, "id" | "logIndex" | "driftId" | "driftLogIndex">;
 }
 
 interface Series {
@@ -147,7 +149,8 @@ export class PodEvents {
     const words = `${name} is of an image that is not trusted, and is not rolled back: ${row.reason}: ${printable(row.detail, 500)}`;
     const note = cutNote(`${words} (${row.id}, ${row.driftId}, log ${row.logIndex})`);
     const times = { firstMs: nowMs, lastMs: nowMs, count: 1, written: false };
-    this.#refusals.set(id, { id, pod: { namespace, name, uid, container }, reason: "RollbackRefused", note, ...times });
+    const about = { id: row.id, logIndex: row.logIndex, driftId: row.driftId, driftLogIndex: row.driftLogIndex };
+    this.#refusals.set(id, { id, pod: { namespace, name, uid, container }, reason: "RollbackRefused", note, ...times, about });
   }
 
   /**
