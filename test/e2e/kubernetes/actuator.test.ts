@@ -112,6 +112,7 @@ const CLUSTER = "prod";
 const NAMESPACE = "hullmark";
 const WITHIN_MS = 240_000;
 const MARKS = [NodeMark.LABEL, NodeMark.TAINT, NodeMark.CORDON];
+const NODE_ID = "ffeeddccbbaa9988";
 /** Places of the Lease are passed by whoever waits for it. */
 const [LEASED, AT_ONCE] = [CASES.filter(({ failpoint }) => failpoint.startsWith("lease-")), CASES.filter(({ failpoint }) => !failpoint.startsWith("lease-"))];
 /** Of two processors. */
@@ -216,12 +217,12 @@ async function replicaSets(app: string): Promise<readonly ReplicaSet[]> {
   return items.toSorted((a, b) => numberOf(a) - numberOf(b));
 }
 
-function markFor(app: string): IntentInit {
-  return { cluster: CLUSTER, kind: ActionKind.MARK_NODE, node: { nodeId: "ffeeddccbbaa9988", name: app, marks: MARKS, reason: "layer" } };
+function markFor(app: string, nodeId = NODE_ID): IntentInit {
+  return { cluster: CLUSTER, kind: ActionKind.MARK_NODE, node: { nodeId, name: app, marks: MARKS, reason: "layer" } };
 }
 
-function liftFor(app: string): IntentInit {
-  return { cluster: CLUSTER, kind: ActionKind.LIFT_NODE, node: { nodeId: "ffeeddccbbaa9988", name: app, marks: MARKS } };
+function liftFor(app: string, nodeId = NODE_ID): IntentInit {
+  return { cluster: CLUSTER, kind: ActionKind.LIFT_NODE, node: { nodeId, name: app, marks: MARKS } };
 }
 
 async function intentFor(deed: Deed, app: string, pod: KubernetesPod | undefined): Promise<IntentInit> {
@@ -495,7 +496,7 @@ test.each(LEASED)(
   },
 );
 
-test("a verifier that lies gets one pod, and no more than the limits of the actuator's own: not by replay, another's name, uid or digest, nor late", {
+test("a verifier that lies gets one pod, and no more than the limits of the actuator's own, of nodes too: not by replay, another's name, uid or digest, nor late, nor what others did undone", {
   timeout: 600_000,
 }, async () => {
   const [prey, other] = await podsOf("prey");
@@ -526,10 +527,29 @@ test("a verifier that lies gets one pod, and no more than the limits of the actu
     "another cluster's": [evict(prey, { cluster: "test" }), ""],
     "a node that it may not mark": [markFor("node-1"), "protected"],
     "what only hosts do": [evict(prey, { kind: ActionKind.STOP }), "unknown-kind"],
+    "a lift of marks that others put on": [liftFor("lift-lie"), "not-ours"],
+    "a release from what others did": [about(other, ActionKind.RELEASE), "not-ours"],
     "a halt where none is allowed": [about(prey, ActionKind.HALT, { podOwner: owner(ownSet) }), "halt-not-allowed"],
     "a rollback of what did not make the pod": [about(prey, ActionKind.ROLLBACK, back(owner(otherSet), ownSet.metadata.name)), "other-owner"],
     "a rollback to another workload's revision": [about(prey, ActionKind.ROLLBACK, back(owner(ownSet), otherSet.metadata.name)), "no-earlier-revision"],
   };
+  const node = (name: string, labels: object = {}, spec: object = {}) => ({ apiVersion: "v1", kind: "Node", metadata: { name, labels }, spec });
+  const names = ["mark-lie-1", "mark-lie-2", "mark-lie-3"];
+  await apply(...names.map((name) => node(name)), node("lift-lie", { "hullmark.dev/untrusted": "A-9999" }, { unschedulable: true }));
+  await kubectl("label", "pod", other.metadata.name, "hullmark.dev/isolated=A-9999");
+  // One at once, and two in an hour: the second waits for the first to be lifted, and the third in vain. Pods first: what was done to nodes counts for them.
+  const [one, two, three] = names.map((name, i) => [name, `${i}`.repeat(16)] as const);
+  if (!one || !two || !three) throw new Error("no nodes");
+  const marking = (
+    [
+      [markFor(...one), ""],
+      [markFor(...two), "breaker"],
+      [liftFor(...one), ""],
+      [markFor(...two), ""],
+      [liftFor(...two), ""],
+      [markFor(...three), "breaker"],
+    ] as const
+  ).map(([intent, reason]) => ({ reason, intent: { ...intent, id: randomBytes(16) } }));
   const lies = Object.entries(LIES).map(([what, [intent, reason]]) => ({ what, reason, id: randomBytes(16), intent }));
   const truth = { ...evict(prey), id: randomBytes(16) };
   // Within the breaker one more would be too many, and of the same service too soon.
@@ -548,21 +568,27 @@ test("a verifier that lies gets one pod, and no more than the limits of the actu
     ...[replayed, replayed],
     ...[soon, more].map((each) => actuator.signed(each)),
     replayed,
+    ...marking.map(({ intent }) => actuator.signed(intent)),
   );
-  const run = () => actuator.start("lied-to", settings({ halt: false }, { hourlyPercent: 0 }));
+  const nodes = { allow: ["mark-*", "lift-*"], hourly: 2, atOnce: 1 };
+  const run = () => actuator.start("lied-to", { ...settings({ halt: false }, { hourlyPercent: 0 }), nodes });
   run();
   expect(await actuator.settled(truth.id, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
   expect(await actuator.settled(more.id, WITHIN_MS)).toMatchObject({ outcome: Outcome.REFUSED, reason: "breaker" });
   expect(await actuator.settled(soon.id)).toMatchObject({ outcome: Outcome.REFUSED, reason: "cooling-down" });
   const reasons = Object.fromEntries(lies.map(({ what, id }) => [what, actuator.told(id).at(-1)?.reason ?? ""]));
   expect(reasons).toEqual(Object.fromEntries(lies.map(({ what, reason }) => [what, reason])));
+  const settled = await Promise.all(marking.map(({ intent }) => actuator.settled(intent.id, WITHIN_MS)));
+  const wanted = marking.map(({ reason }) => ({ outcome: reason === "" ? Outcome.DONE : Outcome.REFUSED, reason }));
+  expect(settled.map(({ outcome, reason }) => ({ outcome, reason }))).toEqual(wanted);
   // Once more, to another process.
   await actuator.ended("SIGTERM");
-  const reports = actuator.told(truth.id).length;
+  const last = marking.at(-1)?.intent.id ?? truth.id;
+  const reports = actuator.told(last).length;
   run();
   await eventually(
-    "it is told again",
-    async () => actuator.told(truth.id).length,
+    "the last of it is told again",
+    async () => actuator.told(last).length,
     (count) => count > reports,
     WITHIN_MS,
   );
@@ -570,4 +596,7 @@ test("a verifier that lies gets one pod, and no more than the limits of the actu
   expect(done("patch", "deployments").filter((name) => /^(prey|bystander)$/.test(name))).toEqual([]);
   expect((await podOf("bystander")).metadata.uid).toBe(bystander.metadata.uid);
   expect((await podsOf("prey")).map(({ metadata }) => metadata.uid)).toContain(other.metadata.uid);
+  expect((await get<{ metadata: { labels: object } }>("pod", other.metadata.name)).metadata.labels).toMatchObject({ "hullmark.dev/isolated": "A-9999" });
+  for (const [name] of [one, two]) await expectLifted(name);
+  expect(done("patch", "nodes").filter((name) => name === "mark-lie-3" || name === "lift-lie")).toEqual([]);
 });
