@@ -181,6 +181,7 @@ export function evictions(of: () => EvictingBed, actingOf: () => Acting): void {
       expect(claims.find(({ code }) => code === "budget")?.detail).toMatch(/^1 pod cannot be evicted now/);
       expect(await acting.podsOf("evict-till")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
       expect(await acting.events(uid)).toContainEqual(expect.objectContaining({ reason: "EvictionWaits", type: "Warning" }));
+      await acting.toldWithEntry(name, "EvictionWaits");
     } finally {
       await acting.kubectl("delete", "poddisruptionbudget", "evict-till");
     }

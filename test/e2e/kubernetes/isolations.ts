@@ -82,6 +82,8 @@ export function isolations(of: () => ActingBed, actingOf: () => Acting): void {
     const refused = await acting.actionIs(till.metadata.name, "refused", ({ state }) => state === "refused");
     expect(refused.find(({ state }) => state === "refused")).toMatchObject({ reason: "allowed-by-policy", detail: expect.stringMatching(/: allow-till$/) });
     expect((await marksOf(till.metadata.name)).labels).not.toHaveProperty("hullmark.dev/isolated");
+    const [failed] = await acting.toldWithEntry(till.metadata.name, "IsolationFailed");
+    expect((await acting.told(till.metadata.name)).find(({ id }) => id === failed)).toMatchObject({ state: "refused", reason: "allowed-by-policy" });
 
     expect((await of().stack.hullmark("action", "undo", done?.id ?? "", "-m", "a test of ours")).code).toBe(0);
     await acting.actionIs(name, "released", ({ kind, state }) => kind === "release" && state === "done");
