@@ -64,7 +64,7 @@ beforeAll(async () => {
   const command = join(stack.directory, "hook");
   writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
   chmodSync(command, 0o755);
-  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0", "node-2"] }, purge: true });
+  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0", "node-2"], hourly: 2 }, purge: true });
   await startActuator("node-0", { nodes: { hook: { command }, allow: ["node-1"] }, purge: true });
 });
 
