@@ -7,12 +7,12 @@ import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
-import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import { HISTORY_MS } from "@hullmark/verifier/core/response/decide";
 import { ResponseEngine } from "@hullmark/verifier/core/response/index";
 import type { ActionRow, NodeRow } from "@hullmark/verifier/ports/rows";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { committerOver } from "../fakes/committer.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { policyOf } from "../fakes/policy.ts";
 import { action, drift, node, T0, workload } from "./store-fixtures.ts";
@@ -48,13 +48,8 @@ afterEach(async () => {
 
 /** A verifier that was started now. */
 async function open(): Promise<ResponseEngine> {
-  const submit = async ({ build }: Draft) => {
-    const commit = build(0);
-    await sqlite.store.commit({ commits: [commit], log: undefined });
-    return { commit, firstLogIndex: 0 };
-  };
   const engine = await ResponseEngine.open({
-    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: { submit } as unknown as Committer },
+    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: committerOver(sqlite.store) },
     ...{ nowMs: () => nowMs, verifierId: "v1", region: "eu-1", policy: () => policy, cluster: undefined, pod: () => "none" as const },
     ...{ node: (id: string) => nodes.get(id), nodes: () => [...nodes.values()], rollback: async () => undefined },
     ...{ layerChains: async () => (config: string) => (config === CONFIG ? [CHAIN] : []), intentKeys: () => [signer], passing: () => {} },

@@ -7,12 +7,12 @@ import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
-import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import { ResponseEngine } from "@hullmark/verifier/core/response/index";
 import type { Rollback } from "@hullmark/verifier/core/response/rollback";
 import type { KnownRisk } from "@hullmark/verifier/core/risk/known-risk";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { committerOver } from "../fakes/committer.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { policyOf } from "../fakes/policy.ts";
 import { drift, node, workload } from "./store-fixtures.ts";
@@ -63,14 +63,9 @@ async function decided(
   risk?: KnownRisk,
 ): Promise<{ held: object; told: readonly string[]; issued: number }> {
   let issued = 0;
-  const submit = async ({ build }: Draft) => {
-    const commit = build(0);
-    await sqlite.store.commit({ commits: [commit], log: undefined });
-    return { commit, firstLogIndex: 0 };
-  };
   const attested = NODES.map((id) => node(id, { verdict: Verdict.AFFIRMING }));
   const engine = await ResponseEngine.open({
-    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: { submit } as unknown as Committer },
+    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: committerOver(sqlite.store) },
     ...{ nowMs: () => Date.now(), verifierId: "v1", region: "eu-1", policy: () => policy, cluster: "prod", pod: () => POD },
     ...{
       node: (id: string) => attested.find((each) => each.id === id),

@@ -7,12 +7,12 @@ import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
-import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "@hullmark/verifier/core/response/index";
 import type { ResponseFailpoint } from "@hullmark/verifier/core/response/services";
 import type { ActionRow, NodeRow } from "@hullmark/verifier/ports/rows";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { action, drift, node, T0, workload } from "../contract/store-fixtures.ts";
+import { committerOver } from "../fakes/committer.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { policyOf } from "../fakes/policy.ts";
 
@@ -49,13 +49,8 @@ afterEach(async () => {
 
 /** A verifier that was started now. @param killedAt where it goes no further */
 async function open(killedAt?: ResponseFailpoint): Promise<ResponseEngine> {
-  const submit = async ({ build }: Draft) => {
-    const commit = build(0);
-    await sqlite.store.commit({ commits: [commit], log: undefined });
-    return { commit, firstLogIndex: 0 };
-  };
   const engine = await ResponseEngine.open({
-    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: { submit } as unknown as Committer },
+    ...{ samePerson: (a: string, b: string) => a === b, revokedSince: () => false, store: sqlite.store, committer: committerOver(sqlite.store) },
     ...{ nowMs: () => nowMs, verifierId: "v1", region: "eu-1", policy: () => policy, cluster: CLUSTER, pod: () => "none" as const },
     ...{ node: (id: string) => (id === NODE ? found : undefined), nodes: () => [found], rollback: async () => undefined },
     ...{ layerChains: async () => (config: string) => (config === CONFIG ? [CHAIN] : []), intentKeys: () => [signer] },

@@ -11,6 +11,8 @@ import {
   type CaptureTransfers,
   type CaptureWanted,
   keeperOf,
+  LISTS_ACTIONS,
+  noSuchAction,
   type ResponseEngine,
   ResponseError,
   toRevision,
@@ -89,8 +91,7 @@ export function responseService(services: ResponseServices): ServiceImplementati
   /** What is out of the caller's namespaces is refused as what is not there: in the words that the core has for that. @returns the id */
   const inReach = async (given: string, context: CallContext): Promise<string> => {
     const id = given.slice(0, 32).toUpperCase();
-    if (reachIn(context, services) !== "cluster" && !(await readAction(id, context)))
-      throw new ResponseError("NOT_FOUND", "no such action", "hullmark action ls lists them");
+    if (reachIn(context, services) !== "cluster" && !(await readAction(id, context))) throw noSuchAction();
     return id;
   };
   return {
@@ -112,13 +113,13 @@ export function responseService(services: ResponseServices): ServiceImplementati
     },
     async getAction({ id }, context) {
       const row = await readAction(id.slice(0, 32).toUpperCase(), context);
-      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id", fix: "hullmark action ls lists them" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id", fix: LISTS_ACTIONS });
       return { action: actionMessage(row) };
     },
     async *fetchCapture({ actionId, reason }, context) {
       const why = reasonOf(reason);
       const row = await readAction(actionId.slice(0, 32).toUpperCase(), context);
-      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "actionId", fix: "hullmark action ls lists them" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "actionId", fix: LISTS_ACTIONS });
       const { id, nodeId, capture } = row;
       if (!capture) throw new RpcError("FAILED_PRECONDITION", "nothing was captured for this action", { reason: "NO_CAPTURE", fix: "hullmark capture ls" });
       const { name } = operatorOf(context, services);

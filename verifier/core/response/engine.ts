@@ -29,7 +29,7 @@ import { type AffectedLayer, openPoison } from "./poison.ts";
 import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, purgeOwners, reportedPurge, uncontained, wellAgain } from "./purge.ts";
 import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
 import { isSameAction, peopleFor } from "./same-action.ts";
-import { ResponseError, type ResponseServices } from "./services.ts";
+import { noSuchAction, ResponseError, type ResponseServices } from "./services.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type Key, Situations } from "./situations.ts";
 import type { StandingMarks } from "./standing-marks.ts";
@@ -365,7 +365,7 @@ export class ResponseEngine {
     return this.#inTurn(async () => {
       const { store, policy, nowMs } = this.#services;
       const row = this.#rows.get(id) ?? (await store.readAction(id));
-      if (!row) throw new ResponseError("NOT_FOUND", "no such action", "hullmark action ls lists them");
+      if (!row) throw noSuchAction();
       const own = [...this.#rows.all()].filter((each) => each.nodeId === row.nodeId && each.containerId === row.containerId);
       const why = refuseUndo(row, own);
       if (why !== undefined) throw new ResponseError("NOT_UNDOABLE", why);
@@ -491,7 +491,7 @@ export class ResponseEngine {
 
   #awaiting(id: string): ActionRow {
     const row = this.#rows.get(id);
-    if (!row) throw new ResponseError("NOT_FOUND", "no such action", "hullmark action ls lists them");
+    if (!row) throw noSuchAction();
     if (row.state !== ActionState.AWAITING) throw new ResponseError("NOT_AWAITING", "this action does not wait for approval");
     return row;
   }

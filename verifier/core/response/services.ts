@@ -57,3 +57,8 @@ export class ResponseError extends Error {
     this.fix = fix;
   }
 }
+
+/** Where the ids of actions are. */
+export const LISTS_ACTIONS = "hullmark action ls lists them";
+
+export const noSuchAction = (): ResponseError => new ResponseError("NOT_FOUND", "no such action", LISTS_ACTIONS);
