@@ -66,7 +66,7 @@ const idOf = (index: number): string => index.toString(16).padStart(64, "0");
 async function drifted(more: (index: number) => object = () => ({}), containers = CONTAINERS, of: (index: number) => string = () => NODE): Promise<void> {
   const bad = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
   const commits = Array.from({ length: containers }, (_, index) => {
-    const own = { containerName: `web-${index}`, workload: "" };
+    const own = { containerName: `web-${index}`, workload: "", service: undefined };
     const open = {
       nodeId: of(index),
       containerId: idOf(index),
@@ -441,7 +441,7 @@ test("whoever approved by two names before they were known to be one is one pers
 
 describe("what waits for its node, when its container is not judged yet", () => {
   const judged = (verdict: Verdict) => {
-    const own = { containerName: "web-0", workload: "" };
+    const own = { containerName: "web-0", workload: "", service: undefined };
     return { workloads: [workload(NODE, idOf(0), { ...own, verdict, appraised: { verdict, content: verdict, reasons: [] } })] };
   };
   const listed = (state: ActionState) => sqlite.store.listActions({ states: [state], sinceMs: 0 }, { after: "", limit: 10 });

@@ -93,10 +93,12 @@ function past(state: ActionState, more: Partial<ActionRow> = {}): ActionRow {
   return { ...row, state, issuedAtMs: T0 - 2 * HOUR_MS, ...more };
 }
 
+const OTHER = { workload: "other", service: "project/other" };
+
 /** Of another service: its node is asked for a capture. */
 const captured = (more: Partial<ActionRow> = {}): ActionRow =>
   past(ActionState.CAPTURING, {
-    ...{ id: "A-CCCC", containerId: "cx", workload: "other", issuedAtMs: undefined },
+    ...{ id: "A-CCCC", containerId: "cx", ...OTHER, issuedAtMs: undefined },
     ...{ capturing: { id: Buffer.alloc(16), sinceMs: T0 - 1000, untilMs: T0 + 1000 }, ...more },
   });
 
@@ -129,9 +131,9 @@ describe("one container", () => {
     ["it was done to this very container", { history: [past(ActionState.DONE)] }, "contained"],
     ["it failed too often", { history: Array.from({ length: MAX_ATTEMPTS }, (_, i) => past(ActionState.FAILED, { id: `A-${i}` })) }, "given-up"],
     ["the same workload was just acted on", { history: [past(ActionState.DONE, { containerId: "c0", issuedAtMs: T0 - 1000 })] }, "cooling-down"],
-    ["the hour's share is used up", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 })] }, "breaker"],
+    ["the hour's share is used up", { history: [past(ActionState.DONE, { containerId: "cx", ...OTHER, issuedAtMs: T0 - 1000 })] }, "breaker"],
     ["used up by what is captured first, however long ago it was decided", { history: [captured()] }, "breaker"],
-    ["used up by a clock that was ahead", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
+    ["used up by a clock that was ahead", { history: [past(ActionState.DONE, { containerId: "cx", ...OTHER, issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
   ])("%s: nothing is done", (_name, more, expected) => expect(why(more)).toBe(expected));
 
   test("a pod that its node did not capture is not asked for again at once: what hinders the node may pass", () => {
@@ -360,7 +362,7 @@ describe("one container", () => {
     });
 
     test("counts in the breaker, and its release does not", () => {
-      const other = { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 };
+      const other = { containerId: "cx", ...OTHER, issuedAtMs: T0 - 1000 };
       expect(rung({ history: [isolation(other)] })).toBe("breaker");
       expect(rung({ history: [isolation({ ...other, issuedAtMs: T0 - 2 * HOUR_MS }), release(other)] })).toBe("act ISOLATE");
       // It was done all the same, though it was undone since.
@@ -912,6 +914,41 @@ describe("one container", () => {
     expect(why({ policy, ...returned })).toBe("act STOP");
   });
 
+  test("services of one name in two Compose projects neither climb for each other, nor wait, nor are given up; what was stored before projects were counts for both", () => {
+    const policy = policyOf(rules(every("[recreate]"), "    hourlyPercent: 100\n"));
+    const act = (project: string, more: Partial<Situation> = {}) => {
+      const decision = decide(situation({ policy, workload: bad(`${project}-9`, { workload: "web", service: `${project}/web` }), ...more }));
+      return decision.act ? decision : decision.why;
+    };
+    const done = (n: number, issuedAtMs: number, of = act("shop")): ActionRow => {
+      if (typeof of === "string") throw new Error(of);
+      return { ...newAction(n, of, "w-1", ActionState.DONE, issuedAtMs), containerId: `c${n}`, issuedAtMs, settledAtMs: issuedAtMs };
+    };
+    const kind = (project: string, history: readonly ActionRow[], more: Partial<Situation> = {}) => {
+      const found = act(project, { history: aboutOf(history), ...more });
+      return typeof found === "string" ? found : ActionKind[found.kind];
+    };
+    const aboutOf = (history: readonly ActionRow[]) => {
+      const rows = new ActionHistory();
+      for (const row of history) rows.put(row);
+      return rows.about(bad("x", { workload: "web", service: "other/web" }), T0);
+    };
+    const both = (history: readonly ActionRow[], more: Partial<Situation> = {}) => [kind("shop", history, more), kind("other", history, more)];
+    const ofBefore = (rows: readonly ActionRow[]) => rows.map(({ service: _service, ...row }) => row);
+    const climbing = { policy: policyOf(rules(every("[recreate, stop]"))) };
+    const earlier = [1, 2, 3].map((n) => done(n, T0 - 5 * HOUR_MS));
+    expect([both([done(1, T0 - 1000)]), both([done(1, T0 - 5 * HOUR_MS)], climbing), both(earlier)]).toEqual([
+      ["cooling-down", "RECREATE"],
+      ["STOP", "RECREATE"],
+      ["recurring", "RECREATE"],
+    ]);
+    expect([both(ofBefore([done(1, T0 - 1000)])), both(ofBefore([done(1, T0 - 5 * HOUR_MS)]), climbing), both(ofBefore(earlier))]).toEqual([
+      ["cooling-down", "cooling-down"],
+      ["STOP", "STOP"],
+      ["recurring", "recurring"],
+    ]);
+  });
+
   test.each(["recreate", "evict"])("what drifts again however often it is replaced (%s) is people's in the end: the last rung is no loop", (rung) => {
     const pod: Partial<Pick<WorkloadRow, "containerName" | "workload">> = rung === "evict" ? { containerName: "shop/web-1/web", workload: "shop/web" } : {};
     const policy = policyOf(rules(every(`[alert, ${rung}]`), "    hourlyPercent: 100\n"));
@@ -943,7 +980,7 @@ test("what is captured first counts for all services until it is withdrawn, and 
   history.put(settled(captured(), ActionState.WITHDRAWN, "gone", T0));
   expect(about()).toBe("act RECREATE");
   const own = captured({ id: "A-DDDD", number: 2, containerId: "c1", workload: bad().workload });
-  const others = [captured(), past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 })];
+  const others = [captured(), past(ActionState.DONE, { containerId: "cx", ...OTHER, issuedAtMs: T0 - 1000 })];
   const again = (state: ActionState, more: Partial<Situation> = {}): string => {
     const decision = decide(situation({ history: [own, ...others], ...more }), { ...own, state });
     return decision.act ? "act" : decision.why;
@@ -1013,7 +1050,15 @@ test("any sequence of verdicts makes no more actions than the breaker allows, in
       let nowMs = T0;
       for (const { container, service, pauseMs } of verdicts) {
         nowMs += pauseMs;
-        const decision = decide(situation({ policy, workload: bad(`c${container}`, { workload: `s${service}` }), history, containers, nowMs }));
+        const decision = decide(
+          situation({
+            policy,
+            workload: bad(`c${container}`, { workload: `s${service % 7}`, service: `p${service}/s${service % 7}` }),
+            history,
+            containers,
+            nowMs,
+          }),
+        );
         if (!decision.act) continue;
         const row = newAction(history.length + 1, decision, "w-1", ActionState.AWAITING, nowMs);
         const intent = { id: Buffer.alloc(16), body: Buffer.alloc(1), signature: Buffer.alloc(64) };
@@ -1040,7 +1085,13 @@ test("what waits for its node's capture, for however long, makes no more actions
       const policy = policyOf(rules(every("[stop]"), `    hourlyPercent: ${hourlyPercent}\n`));
       const history: ActionRow[] = [];
       let nowMs = T0;
-      const about = (container: number) => ({ policy, workload: bad(`c${container}`, { workload: `s${container}` }), history, containers, nowMs });
+      const about = (container: number) => ({
+        policy,
+        workload: bad(`c${container}`, { workload: `s${container}`, service: `project/s${container}` }),
+        history,
+        containers,
+        nowMs,
+      });
       const waiting = () => history.filter(({ state }) => state === ActionState.CAPTURING);
       for (const { begun, passMs, letGo } of steps) {
         for (let i = 0; i < begun; i++) {

@@ -224,6 +224,8 @@ export interface DriftRow {
   readonly containerId: string;
   readonly containerName: string;
   readonly workload: string;
+  /** As {@link WorkloadRow.service}. */
+  readonly service?: string | undefined;
   readonly imageReference: string;
   readonly configDigest: string;
   /** Identity within (node, container): one open drift a key. */
@@ -398,6 +400,8 @@ export interface ActionRow {
   readonly containerId: string;
   readonly containerName: string;
   readonly workload: string;
+  /** As {@link WorkloadRow.service}. */
+  readonly service?: string | undefined;
   readonly imageReference: string;
   /** As {@link WorkloadRow.imageId}. */
   readonly imageId?: string | undefined;

@@ -14,6 +14,7 @@ export interface DriftSubject {
   readonly containerId: string;
   readonly containerName: string;
   readonly workload: string;
+  readonly service?: string | undefined;
   readonly imageReference: string;
   readonly configDigest: string;
   readonly provenance: ProvenanceRow | undefined;

@@ -12,7 +12,8 @@ export interface BreakerLimits {
 
 /** An action that was issued. */
 export interface Issued {
-  readonly workload: string;
+  /** On the workload that is asked about. */
+  readonly ofWorkload: boolean;
   /** Unix milliseconds. */
   readonly atMs: number;
   /** It changed nothing, and is none of an hour's actions. */
@@ -55,13 +56,7 @@ export function hourlyLimit(containers: number, { hourlyPercent }: Pick<BreakerL
  * @param issued at least those of the last hour and of the last `pauseMs`. Times to come count: the clock was set back since
  * @returns why one more is too many; undefined: it is within the limits
  */
-export function overLimit(
-  issued: readonly Issued[],
-  workload: string,
-  containers: number,
-  limits: BreakerLimits,
-  nowMs: number,
-): "cooling-down" | "breaker" | undefined {
-  if (issued.some((each) => each.workload === workload && nowMs - each.atMs < limits.pauseMs)) return "cooling-down";
+export function overLimit(issued: readonly Issued[], containers: number, limits: BreakerLimits, nowMs: number): "cooling-down" | "breaker" | undefined {
+  if (issued.some(({ ofWorkload, atMs }) => ofWorkload && nowMs - atMs < limits.pauseMs)) return "cooling-down";
   return issued.filter(({ atMs, fruitless }) => !fruitless && nowMs - atMs < HOUR_MS).length >= hourlyLimit(containers, limits) ? "breaker" : undefined;
 }

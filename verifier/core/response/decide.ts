@@ -122,10 +122,23 @@ const REPLACING: ReadonlySet<Rung> = new Set(["recreate", "evict"]);
 /** A host's own limits held an action back: that passes, and says nothing about the container. */
 export const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down", "terminating"]);
 
-/** One service, whichever container stands for it now: on one node, or, where it runs in pods, in the cluster. */
-export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow, "nodeId" | "workload" | "containerName">): string {
+type OfService = Pick<WorkloadRow, "nodeId" | "workload" | "containerName" | "service">;
+
+/** One service, whichever container stands for it now: on one node, or, where it runs in pods, in the cluster. Those of one name in two Compose projects are two. */
+export function serviceOf(row: OfService): string {
+  return row.service === undefined || isInPod(row.containerName) ? nameOfService(row) : `${row.nodeId}/${row.service}`;
+}
+
+/** By its name alone, whichever project it is of. */
+export function nameOfService({ nodeId, workload, containerName }: Omit<OfService, "service">): string {
   if (isInPod(containerName) && workload) return `pods of ${workload}`;
   return `${nodeId}/${workload || containerName}`;
+}
+
+/** Rows of before do not say of which project they are: they count for each that has a service of that name. */
+export function isOfService(row: OfService, other: OfService): boolean {
+  const unsaid = row.service === undefined || other.service === undefined;
+  return unsaid ? nameOfService(row) === nameOfService(other) : serviceOf(row) === serviceOf(other);
 }
 
 /** What may stand beside it: none of these says that something is still to come, or that the node failed. */
@@ -184,10 +197,9 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   // Filling its writable layer ends nothing that waits for what was found before: until what that is answered with is due, it waits on.
   const hides = !contradicted && own !== undefined && own.driftId !== "" && isStillOpen(drifts, workload);
   const history = withoutUndone(all);
-  const service = serviceOf(workload);
   // What is isolated for longer counts for itself alone.
   const counted = history.filter(({ createdAtMs, containerId }) => situation.nowMs - createdAtMs <= HISTORY_MS || containerId === workload.containerId);
-  const ended = counted.filter((each) => (each.state === ActionState.DONE || isUndone(each)) && serviceOf(each) === service);
+  const ended = counted.filter((each) => (each.state === ActionState.DONE || isUndone(each)) && isOfService(each, workload));
   const done = ended.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
@@ -340,7 +352,7 @@ function pastOf(
   const id = drift?.id ?? "";
   const { nodeId, containerId } = workload;
   // All pods of a workload go back, or end, together.
-  if (ROLLOUTS.has(kind) && history.some((each) => UNSETTLED.has(each.state) && each.rollout && serviceOf(each) === serviceOf(workload))) return "under-way";
+  if (ROLLOUTS.has(kind) && history.some((each) => UNSETTLED.has(each.state) && each.rollout && isOfService(each, workload))) return "under-way";
   const same = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId);
   if (same.some(({ state }) => UNSETTLED.has(state))) return "under-way";
   if (same.some(({ state, driftId }) => state === ActionState.DENIED && driftId === id)) return "denied";
@@ -397,7 +409,7 @@ function heldBy(
   const issued = history.flatMap((each) => {
     if (each.kind === ActionKind.RELEASE || (each.state === ActionState.DRY_RUN && policy.mode !== "dry-run")) return [];
     const atMs = countsAtMs(each);
-    return atMs === undefined ? [] : [{ workload: serviceOf(each), atMs, fruitless: isForbiddenByBudget(each) }];
+    return atMs === undefined ? [] : [{ ofWorkload: isOfService(each, workload), atMs, fruitless: isForbiddenByBudget(each) }];
   });
-  return overLimit(issued, serviceOf(workload), containers, { pauseMs: pauseSeconds * 1000, hourlyPercent }, nowMs);
+  return overLimit(issued, containers, { pauseMs: pauseSeconds * 1000, hourlyPercent }, nowMs);
 }

@@ -2,7 +2,7 @@
 import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, WorkloadRow } from "../../ports/rows.ts";
 import { countsAtMs, countsNow } from "./breaker.ts";
-import { HISTORY_MS, serviceOf } from "./decide.ts";
+import { HISTORY_MS, nameOfService } from "./decide.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
 
 /** For so long after an action was decided on its report is taken, however late it is: a host may be cut off from its verifier for days. */
@@ -15,7 +15,7 @@ export function isSpent({ state, createdAtMs }: Pick<ActionRow, "state" | "creat
 
 export class ActionHistory {
   readonly #rows = new Map<string, ActionRow>();
-  /** Ids by service, and by node and container. */
+  /** Ids by a service's name alone, and by node and container. */
   readonly #bySubject = new Map<string, Set<string>>();
   /** Of any service, those that limits count, of whatever age: clocks are set back. undefined: some have come since. */
   #counted: readonly ActionRow[] | undefined;
@@ -67,5 +67,5 @@ export class ActionHistory {
 }
 
 function subjectsOf(row: Pick<WorkloadRow, "nodeId" | "containerId" | "workload" | "containerName">): [service: string, container: string] {
-  return [`service ${serviceOf(row)}`, `container ${row.nodeId}/${row.containerId}`];
+  return [`service ${nameOfService(row)}`, `container ${row.nodeId}/${row.containerId}`];
 }

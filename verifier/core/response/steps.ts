@@ -42,7 +42,7 @@ export function newAction(
   state: ActionState,
   nowMs: number,
 ): ActionRow {
-  const { nodeId, containerId, containerName, imageReference, imageId, configDigest } = workload;
+  const { nodeId, containerId, containerName, service, imageReference, imageId, configDigest } = workload;
   return {
     ...{
       id: actionId(number),
@@ -54,6 +54,7 @@ export function newAction(
       containerId,
       containerName,
       workload: workload.workload,
+      service,
       imageReference,
       imageId,
       configDigest,

@@ -197,6 +197,7 @@ function subjectOf({ id, identity }: ContainerState, view: ImageView, node: Node
     containerId: id,
     containerName: short(identity.name),
     workload: short(identity.workload),
+    service: serviceOf(identity),
     imageReference: short(identity.imageReference),
     configDigest: short(configDigestOf({ identity }, view)),
     provenance: view.provenanceRow,

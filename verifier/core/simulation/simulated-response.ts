@@ -180,10 +180,10 @@ function keyOf({ nodeId, containerId }: Pick<DriftRow, "nodeId" | "containerId">
 
 /** The container's row as it must have stood: verdict by its drifts, as appraisal has it. */
 function workloadOf(first: DriftRow, drifts: readonly DriftRow[]): WorkloadRow {
-  const { nodeId, containerId, containerName, workload, imageReference, configDigest, provenance, measuredAtMs } = first;
+  const { nodeId, containerId, containerName, workload, service, imageReference, configDigest, provenance, measuredAtMs } = first;
   const verdict = drifts.some(({ severity }) => contradicts(severity)) ? Verdict.CONTRAINDICATED : Verdict.WARNING;
   return {
-    ...{ nodeId, containerId, containerName, workload, imageReference, configDigest, manifestDigest: "", provenance },
+    ...{ nodeId, containerId, containerName, workload, service, imageReference, configDigest, manifestDigest: "", provenance },
     ...{ verdict, content: verdict, reasons: [], appraised: { verdict, content: verdict, reasons: [] }, vector: undefined },
     ...{ openDrifts: drifts.length, notices: 0, startedAtMs: undefined, appraisedAtMs: measuredAtMs },
   };
