@@ -415,15 +415,16 @@ test("an unsigned image that Compose rolled out is rolled back, where policy let
   shopEditions ??= editions();
   const [good, bad] = await shopEditions;
   const file = join(home, "compose.yaml");
-  const up = async ({ tagged: image }: PushedImage): Promise<string> => {
+  /** Under another name, so that nothing but Compose's label says that it is the same service. */
+  const up = async ({ tagged: image }: PushedImage, name = "shop-composed"): Promise<string> => {
     // Beyond what makes it Compose's it is as any other.
-    const cart = { image, container_name: "shop-composed", network_mode: "bridge", stop_signal: "SIGKILL", restart: "always" };
+    const cart = { image, container_name: name, network_mode: "bridge", stop_signal: "SIGKILL", restart: "always" };
     writeFileSync(file, JSON.stringify({ version: "3.7", services: { cart } }));
     await run(["docker-compose", "-p", "acme", "-f", file, "up", "-d"], { DOCKER_HOST: engineOf(faults.bed).dockerHost });
     return await shop.docker("ps", "-a", "--no-trunc", "-q", "--filter", "label=com.docker.compose.project=acme");
   };
-  await up(good);
-  await verdictOf("shop-composed", "affirming");
+  await up(good, "shop-composed-before");
+  await verdictOf("shop-composed-before", "affirming");
 
   let before = "";
   const rolledOut = async (): Promise<void> => {
@@ -501,9 +502,10 @@ const replaced = async (name: string, image: PushedImage): Promise<string> => {
   return await start(name, image);
 };
 
-test("a key is revoked while what it signed runs: a service, which is what its own label says, goes back to what another key signed, and is halted where a label forbids that; what it signed is passed over when something else is undone", async () => {
+test("a key is revoked while what it signed runs: a service, which is what its own label says, goes back to what another key signed, and is halted where a label forbids that; what it signed is the newest to go back to until then, and passed over after that", async () => {
   logsOnFailure();
-  for (const spare of ["spare-4", "spare-5", "spare-6", "spare-9"]) await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
+  for (const spare of ["spare-4", "spare-5", "spare-6", "spare-9", "spare-11"])
+    await faults.victim("shop").docker("run", "-d", "--name", spare, faults.image.reference);
   const retiring = await cosignKeyPair("v3", home, "retiring");
   const other = readFileSync(retiring.publicKeyPath, "utf8").trim();
   const [kept, newer, stranger] = [await pushShop("4"), await pushShop("5"), await pushShop("6")];
@@ -511,7 +513,7 @@ test("a key is revoked while what it signed runs: a service, which is what its o
   await signedBy(retiring, newer);
   writeFileSync(faults.stack.policyPath, policyOfTwo(other));
   const shop = faults.victim("shop");
-  const services = ["shop-key", "shop-passed", "shop-kept"];
+  const services = ["shop-key", "shop-passed", "shop-kept", "shop-newest"];
   /** Under another name each time, as schedulers give them. */
   const run = (service: string, turn: number, image: PushedImage): Promise<string> =>
     start(`${service}-${turn}`, image, `dev.hullmark.workload=${service}`, ...(service === "shop-kept" && turn > 0 ? ["hullmark.dev/rollback=never"] : []));
@@ -520,6 +522,11 @@ test("a key is revoked while what it signed runs: a service, which is what its o
     for (const service of services) await run(service, turn, image);
     for (const service of services) await verdictOf(`${service}-${turn}`, "affirming");
   }
+  // Both are verified still: it is the newest.
+  await shop.docker("rm", "-f", "shop-newest-1");
+  await run("shop-newest", 2, stranger);
+  expect(await doneTo("shop-newest-2")).toMatchObject({ kind: "rollback", target: { configDigest: newer.configDigest } });
+  await shop.docker("rm", "-f", "shop-newest-2");
   // Two of them run what the key signed, when that is revoked; of the other it is what ran last, verified then.
   await shop.docker("rm", "-f", "shop-passed-1");
   writeFileSync(faults.stack.policyPath, policyOfTwo(other, { reason: "INC-8", key: other }));
