@@ -62,10 +62,10 @@ interface ToldAlert {
   readonly path: string;
 }
 
-/** The alerts of one kind that a webhook route was told, in order; what came twice, since it was not answered in time, counts once. */
-export function alertsOf({ received }: HttpReceiver, kind: string): ToldAlert[] {
+/** The alerts that a webhook route was told, in order; what came twice, since it was not answered in time, counts once. @param kind undefined: of every kind */
+export function alertsOf({ received }: HttpReceiver, kind?: string): ToldAlert[] {
   const events = received.map(({ body }) => JSON.parse(body) as { id: string; data: { alerts: ToldAlert[] } });
   return [...new Map(events.toReversed().map((event) => [event.id, event])).values()]
     .toReversed()
-    .flatMap(({ data }) => data.alerts.filter((each) => each.kind === kind));
+    .flatMap(({ data }) => data.alerts.filter((each) => kind === undefined || each.kind === kind));
 }
