@@ -64,6 +64,13 @@ async function offer(containerId: string, kind: ActionKind, more: IntentInit = {
   return actuator.offer({ nodeId: NODE, containerId, configDigest: await docker("inspect", "-f", "{{.Image}}", containerId), kind, ...more });
 }
 
+const captures = (name: string): string[] => readdirSync(join(home, name, "captures"));
+
+/** One capture, and nothing that is half-written. */
+function expectCaptured(name: string, id: Buffer): void {
+  expect(captures(name)).toEqual([expect.stringMatching(new RegExp(`^A-7K2Q\\.${id.toString("hex")}\\.\\S+\\.age$`))]);
+}
+
 async function toldDone(id: Buffer): Promise<void> {
   expect(await actuator.settled(id)).toMatchObject({ outcome: Outcome.DONE });
 }
@@ -76,8 +83,11 @@ test.each([
   ...ROLLED_BACK.map((failpoint) => ({ kind: "rollback" as const, failpoint })),
 ])("a $kind, killed at $failpoint, started again: one container takes the place of one", async ({ kind, failpoint }) => {
   const name = `${kind}-${failpoint}`;
+  await docker("tag", "box", "moved");
   // SIGKILL as stop signal: a shell as first process would sit out its ten seconds.
-  const old = await docker("run", "-d", "--name", name, "--restart", "unless-stopped", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
+  const old = await docker("run", "-d", "--name", name, "--restart", "unless-stopped", "--stop-signal", "SIGKILL", "moved", "/busybox", "sleep", "3600");
+  // What it was started by names another image by now.
+  await docker("tag", "earlier", "moved");
   const present = await docker("inspect", "-f", "{{.Id}}", "box");
   const earlier = await docker("inspect", "-f", "{{.Id}}", "earlier");
   const back = { targetConfigDigest: earlier, targetReference: `registry.example/box@${earlier}` };
@@ -109,8 +119,7 @@ test.each([
   });
   expect(new Set(told(id).map(({ newContainerId }) => newContainerId))).toEqual(new Set([now?.Id]));
   expect(actuator.taken(name)).toHaveLength(1);
-  // One capture, and nothing that is half-written.
-  expect(readdirSync(join(home, name, "captures"))).toEqual([expect.stringMatching(new RegExp(`^A-7K2Q\\.${id.toString("hex")}\\.\\S+\\.age$`))]);
+  expectCaptured(name, id);
   await docker("rm", "-f", ...ids);
 });
 
@@ -170,6 +179,10 @@ test.each(FAILPOINTS.layers)("a purge, killed at %s, started again: the layer's 
   const id = actuator.offer({ nodeId: NODE, kind: ActionKind.PURGE, purge });
   start(name, failpoint, { purge: true });
   expect(await ended()).toBe("SIGKILL");
+  // Of both of its containers, before any of them is touched.
+  const both = failpoint === "checked" || failpoint === "remembered" ? 0 : 2;
+  expect(captures(name)).toHaveLength(both);
+  if (failpoint === "captured") expect(await docker("inspect", "-f", "{{.State.Running}}", runs)).toBe("true");
   start(name, undefined, { purge: true });
   await toldDone(id);
   await ended("SIGTERM");
@@ -177,15 +190,20 @@ test.each(FAILPOINTS.layers)("a purge, killed at %s, started again: the layer's 
   expect(await docker("ps", "-a", "-q", "--no-trunc", "--filter", `name=^${name}`)).not.toContain(runs);
   expect(await docker("images", "-q", name)).toBe("");
   expect(actuator.taken(name)).toHaveLength(1);
+  expect(captures(name)).toHaveLength(2);
 });
 
 describe("captures by a node's agent", () => describeAgentCaptures(() => ({ bed, identity, recipient, docker })));
 
 describe("isolation", () => {
   const ADDRESS = "10.99.7.9";
-  /** The others are those of any action. */
-  const ISOLATING = FAILPOINTS.networks.slice(FAILPOINTS.networks.indexOf("left"), FAILPOINTS.networks.indexOf("settled"));
-  const RELEASING: readonly string[] = ["freed", "rejoined"];
+  const ISOLATING = FAILPOINTS.networks.filter((each) => each !== "freed" && each !== "rejoined");
+  const RELEASING = FAILPOINTS.networks.filter((each) => each !== "captured" && each !== "left" && each !== "held");
+  /** Each goes over several places before it is killed again. */
+  const TURNS = [0, 1, 2, 3].map((turn) => {
+    const own = (places: readonly string[]): readonly string[] => places.filter((_, i) => i % 4 === turn);
+    return { turn, isolating: own(ISOLATING), releasing: own(RELEASING) };
+  });
   let port: number;
   let web: string;
 
@@ -238,33 +256,38 @@ describe("isolation", () => {
   const networks = async (): Promise<Record<string, { Aliases: string[] | null; IPAddress: string }>> =>
     JSON.parse(await docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", web));
 
-  async function carriedOut(name: string, kind: ActionKind, failpoint?: string): Promise<Buffer> {
+  /** @param failpoints where it is killed, one after the other, and started again */
+  async function carriedOut(name: string, kind: ActionKind, failpoints: readonly string[] = []): Promise<Buffer> {
     const id = await offer(web, kind, { owners: ["compose"] });
-    start(name, failpoint);
-    if (failpoint !== undefined) {
-      expect(await ended()).toBe("SIGKILL");
-      start(name);
+    for (const failpoint of failpoints) {
+      start(name, failpoint);
+      expect(await ended(), failpoint).toBe("SIGKILL");
+      if (failpoint !== "captured") continue;
+      expectCaptured(name, id);
+      expect(Object.keys(await networks()).sort()).toEqual(["bridge", "shop"]);
     }
+    start(name);
     await toldDone(id);
     await ended("SIGTERM");
     return id;
   }
 
-  test.each(ISOLATING.map((failpoint) => ({ failpoint })))(
-    "killed at $failpoint, started again: a client that reached it reaches it no more, and does once it is released, at the same address, name and port",
-    async ({ failpoint }) => {
-      const name = `isolated-${failpoint}`;
-      const ofRelease = RELEASING.includes(failpoint);
-      const isolation = await carriedOut(name, ActionKind.ISOLATE, ofRelease ? undefined : failpoint);
+  test.each(TURNS)(
+    "killed at $isolating, started again: it is captured, and a client that reached it reaches it no more; and does once it is released, killed at $releasing, at the same address, name and port",
+    async ({ turn, isolating, releasing }) => {
+      const name = `isolated-${turn}`;
+      const isolation = await carriedOut(name, ActionKind.ISOLATE, isolating);
       await reached(false);
       expect(Object.keys(await networks())).toEqual(["none"]);
       expect(await docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", web)).toBe("true always");
-      await carriedOut(name, ActionKind.RELEASE, ofRelease ? failpoint : undefined);
+      const release = await carriedOut(name, ActionKind.RELEASE, releasing);
       await reached(true);
       const joined = await networks();
       expect(Object.keys(joined).sort()).toEqual(["bridge", "shop"]);
       expect(joined["shop"]).toMatchObject({ IPAddress: ADDRESS, Aliases: expect.arrayContaining(["cart"]) });
-      expect(new Set(told(isolation).map(({ outcome }) => outcome))).toEqual(new Set([Outcome.DONE]));
+      for (const id of [isolation, release]) expect(new Set(told(id).map(({ outcome }) => outcome))).toEqual(new Set([Outcome.DONE]));
+      expect(actuator.taken(name)).toHaveLength(2);
+      expectCaptured(name, isolation);
     },
   );
 
