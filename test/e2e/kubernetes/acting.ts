@@ -299,11 +299,13 @@ export class Acting {
       WITHIN_MS,
     );
     const names = running.map(({ metadata }) => `default/${metadata.name}/web`).sort();
+    // A StatefulSet's pod has the name of the one before it.
+    const ids = running.flatMap(({ status }) => status.containerStatuses.map(({ containerID }) => containerID.replace("containerd://", "")));
     await eventually(
       `${app} is clean`,
       async () =>
-        (await this.#bed.stack.json<{ container: { name: string }; verdict: string }[]>("workloads"))
-          .filter(({ container, verdict }) => names.includes(container.name) && verdict === "affirming")
+        (await this.#bed.stack.json<{ container: { id: string; name: string }; verdict: string }[]>("workloads"))
+          .filter(({ container, verdict }) => names.includes(container.name) && ids.includes(container.id) && verdict === "affirming")
           .map(({ container }) => container.name)
           .sort(),
       (affirmed) => JSON.stringify(affirmed) === JSON.stringify(names),

@@ -165,11 +165,14 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     ] as const;
     for (const [kind, app] of both) await acting.apply(workload(kind, app, first.tagged));
     for (const [kind, app] of both) await acting.clean(app, 1, KINDS[kind]);
+    // The newer one of two that are verified.
+    for (const [kind, app] of both) await rollOut(kind, app, second.tagged);
+    for (const [kind, app] of both) await acting.clean(app, 1, KINDS[kind]);
     for (const [kind, app] of both) await rollOut(kind, app, stranger.tagged);
     for (const [kind, app] of both) {
       const done = (await rolledBack(app)).find(({ state }) => state === "done");
       expect(done?.detail).toMatch(new RegExp(`^${kind} ${app} back to ${app}-`));
-      expect(await imageOf(kind, app)).toBe(first.reference);
+      expect(await imageOf(kind, app)).toBe(second.reference);
       await acting.clean(app, 1, KINDS[kind]);
     }
   });
@@ -320,16 +323,18 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     await sign(retired.reference, retiring);
     await acting.apply(
       workload("Deployment", "roll-key", first.tagged),
-      workload("Deployment", "roll-skipped", first.tagged, {}, { replicas: 1 }),
+      workload("Deployment", "roll-skipped", second.tagged, {}, { replicas: 1 }),
       ...["roll-halted-key", "roll-kept"].map((app) => workload("Deployment", app, retired.tagged)),
     );
     await acting.clean("roll-key", 3);
     await acting.clean("roll-skipped", 1);
     await rollOut("Deployment", "roll-key", retired.tagged);
     for (const app of ["roll-key", "roll-halted-key", "roll-kept"]) await acting.clean(app, 3);
-    // Of this one what that key signed is the newest revision before the one that is revoked by its digest: it is passed over.
+    // Of this one what that key signed is the newest revision before the one that is revoked by its digest: it is passed over for the newest that is verified.
     const newest = await pushImage(bed.registry?.host ?? "", "acme/roll", "newest", acceptanceImage(programs, "roll-newest"));
     await sign(newest.reference);
+    await rollOut("Deployment", "roll-skipped", first.tagged);
+    await acting.clean("roll-skipped", 1);
     await rollOut("Deployment", "roll-skipped", retired.tagged);
     await acting.clean("roll-skipped", 1);
     await rollOut("Deployment", "roll-skipped", newest.tagged);
