@@ -10,10 +10,11 @@ import { parse, stringify } from "yaml";
 import { type Stack, tail } from "../../../deploy/stack/stack.ts";
 import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
-import { type Daemon, startDaemon } from "../../../deploy/testbed/run.ts";
+import { type Daemon, run, startDaemon } from "../../../deploy/testbed/run.ts";
 import { eventually, killedAt, logEntries } from "../fault-support.ts";
 import { ACCEPTANCE } from "../images/acceptance.ts";
 import type { Programs } from "../images/programs.ts";
+import type { PushedImage } from "../images/push.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { pod, podSpec } from "./workloads.ts";
@@ -321,6 +322,36 @@ export class Acting {
 
   victim(pod: string): PodVictim {
     return new PodVictim(this.#bed.cluster, this.#bed.programs, pod);
+  }
+
+  /** Takes images off the node, and waits for what goes with them: containerd keeps what another one needs. */
+  async takeOff(images: readonly PushedImage[], isGone: () => boolean | Promise<boolean> = () => true): Promise<void> {
+    const { ctr } = this.#bed.cluster;
+    const names = images.flatMap(({ tagged, reference, configDigest }) => [tagged, reference, configDigest]);
+    await eventually(
+      "the images are gone",
+      async () => {
+        const refs = (await run(ctr("images", "list", "--quiet"))).split("\n").filter((ref) => names.includes(ref));
+        if (refs.length > 0) await run(ctr("images", "rm", "--sync", ...refs));
+        return await isGone();
+      },
+      (gone) => gone,
+      WITHIN_MS,
+    );
+  }
+
+  /** Says that a layer was taken off the node. @returns the action's id */
+  async purged(layerIndex: number): Promise<string> {
+    const { stack, cluster } = this.#bed;
+    const { code, stdout, stderr } = await stack.hullmark("node", "purge", cluster.nodeName, "--layer", String(layerIndex), "--by-hand", "-m", "INC-1");
+    expect([code, stderr]).toEqual([0, ""]);
+    return /^A-[0-9A-Z]+/.exec(stdout)?.[0] ?? "";
+  }
+
+  /** What stands on what the node serves otherwise than signed. */
+  async affected(): Promise<unknown> {
+    const { stack, cluster } = this.#bed;
+    return (await stack.json<{ affected: unknown }>("node", "show", cluster.nodeName)).affected;
   }
 
   logsOnFailure(): void {

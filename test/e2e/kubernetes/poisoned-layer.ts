@@ -2,14 +2,14 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { run } from "../../../deploy/testbed/run.ts";
 import { file, tar } from "../../fakes/tar-writer.ts";
 import { eventually } from "../fault-support.ts";
-import { acceptanceImage } from "../images/acceptance.ts";
+import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { layerOf, type PushedImage, pushImage } from "../images/push.ts";
 import { type Acting, isUnmarked, marking, type ToldAction, UNTRUSTED, untrustedTaints, WITHIN_MS } from "./acting.ts";
 import { PodVictim } from "./pod-victim.ts";
 import type { RollbackBed } from "./rollbacks.ts";
+import { pull } from "./second-node.ts";
 import { type PodOptions, pod, podSpec } from "./workloads.ts";
 
 /** A rule of the policy: nothing but what these tests make is acted on. */
@@ -23,18 +23,24 @@ export const POISONED = `
 export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): void {
   let acting: Acting;
   let image: PushedImage;
+  /** Of the same layers. */
+  let beside: PushedImage;
 
   beforeAll(async () => {
     acting = actingOf();
     const { bed, programs, sign } = of();
     const definition = acceptanceImage(programs);
-    // Of its own: no other image stands on it.
+    // Of their own: no image of another test stands on it.
     const own = { createdBy: "COPY start", layer: layerOf(tar(file("srv/start", "#!/bin/sh\n", { mode: 0o755 }))) };
-    image = await pushImage(bed.registry?.host ?? "", "acme/poisoned", "1", { ...definition, steps: [...definition.steps, own] });
-    await sign(image.reference);
+    const steps = [...definition.steps, own];
+    const push = (name: string, config = definition.config) => pushImage(bed.registry?.host ?? "", `acme/${name}`, "1", { ...definition, steps, config });
+    image = await push("poisoned");
+    beside = await push("beside", { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] });
+    for (const { reference } of [image, beside]) await sign(reference);
   });
   afterAll(async () => {
-    await acting.kubectl("delete", "deployment/poisoned-web", "pod/poisoned-probe", "pod/poisoned-again", "--ignore-not-found", "--wait=false");
+    const pods = ["probe", "again", "beside"].map((name) => `pod/poisoned-${name}`);
+    await acting.kubectl("delete", "deployment/poisoned-web", ...pods, "--ignore-not-found", "--wait=false");
     await acting.kubectl("uncordon", of().cluster.nodeName);
     await acting.kubectl("taint", "node", of().cluster.nodeName, `${UNTRUSTED}:NoSchedule-`).catch(() => undefined);
   });
@@ -43,40 +49,8 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
   const onNode = (): PodOptions => ({ spec: { nodeName: of().cluster.nodeName, tolerations: [{ operator: "Exists" }] } });
 
   /** The commands of docs/response.md: containerd takes the directory away with the last image on it. */
-  async function takeOff(layer: string): Promise<void> {
-    const { cluster } = of();
-    await eventually(
-      "the directory is gone",
-      async () => {
-        const refs = (await run(cluster.ctr("images", "list", "--quiet")))
-          .split("\n")
-          .filter((ref) => ref.includes("acme/poisoned") || ref === image.configDigest);
-        if (refs.length > 0) await run(cluster.ctr("images", "rm", "--sync", ...refs));
-        return existsSync(`${layer}/srv/start`);
-      },
-      (there) => !there,
-      WITHIN_MS,
-    );
-  }
-
-  /** Says that it is off. @returns the action's id */
-  async function purged(): Promise<string> {
-    const { stack, cluster } = of();
-    const { code, stdout, stderr } = await stack.hullmark(
-      "node",
-      "purge",
-      cluster.nodeName,
-      "--layer",
-      String(image.diffIds.length - 1),
-      "--by-hand",
-      "-m",
-      "INC-1",
-    );
-    expect([code, stderr]).toEqual([0, ""]);
-    return /^A-[0-9A-Z]+/.exec(stdout)?.[0] ?? "";
-  }
-
-  const affected = async () => (await of().stack.json<{ affected: unknown }>("node", "show", of().cluster.nodeName)).affected;
+  const takeOff = (layer: string): Promise<void> => acting.takeOff([image, beside], () => !existsSync(`${layer}/srv/start`));
+  const purged = (): Promise<string> => acting.purged(image.diffIds.length - 1);
   const actionOf = (id: string): Promise<ToldAction> => of().stack.json<ToldAction>("action", "show", id);
 
   test("marks, evictions and the lift follow what is measured", { timeout: 900_000 }, async () => {
@@ -132,9 +106,24 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
       await eventually("it is said for what the Node waits", status, (claims) => claims.some(({ code }) => code === "not-measured"), WITHIN_MS);
       expect((await node()).spec.unschedulable).toBe(true);
 
-      expect(await affected()).toMatchObject([
-        { place: "layer", layerIndex, open: false, images: expect.arrayContaining([expect.stringContaining("acme/poisoned")]) },
+      const affects = (...names: string[]) => expect.arrayContaining(names.map((name) => expect.stringContaining(`/${name}`)));
+      expect(await acting.affected()).toMatchObject([{ place: "layer", layerIndex, open: false, images: affects("poisoned") }]);
+
+      // Another image stands on it: that this one is removed heals nothing, and what is started of the other one has it.
+      await pull(cluster, beside);
+      await acting.takeOff([image]);
+      expect(readFileSync(`${layer}/srv/start`, "utf8")).toContain("evil");
+      await acting.apply(pod("poisoned-beside", beside.tagged, onNode()));
+      await eventually(
+        "the other image's is contradicted",
+        () => stack.json<{ container: { name: string }; verdict: string }[]>("workloads"),
+        (all) => all.some(({ container, verdict }) => container.name === "default/poisoned-beside/web" && verdict === "contraindicated"),
+        WITHIN_MS,
+      );
+      expect(await acting.affected()).toMatchObject([
+        { place: "layer", layerIndex, open: true, containers: affects("poisoned-beside"), images: affects("poisoned", "beside") },
       ]);
+      await acting.kubectl("delete", "pod", "poisoned-beside", "--wait=true");
 
       // As root on the node purges it; the poison comes back with the image, as from a host that is still in other hands: whatever is started first has it.
       await takeOff(layer);
