@@ -28,6 +28,10 @@ export const CLIMBING = `
         unmeasurable: [evict]
         unmeasurableAfter: 1m
         capture: { patience: 0s }
+      - name: one-node-halts
+        select: { workloads: ["default/ladder-new"] }
+        untrusted: [rollback, halt]
+        capture: { patience: 0s }
       - name: one-node
         select: { workloads: ["default/ladder-word"] }
         untrusted: [rollback]
@@ -38,7 +42,7 @@ export const CLIMBING = `
         capture: { patience: 0s }
 `;
 
-const APPS = ["tier-medium", "tier-high", "tier-critical", "again", "greedy", "mode", "store", "word"].map((name) => `ladder-${name}`);
+const APPS = ["tier-medium", "tier-high", "tier-critical", "again", "greedy", "mode", "store", "word", "new"].map((name) => `ladder-${name}`);
 /** More than a container may have of its own. */
 const TOO_MANY = 50_100;
 /** Of a PCR that nothing was measured into. */
@@ -91,7 +95,7 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
       (all) => all.some(({ container, verdict }) => container.name === `default/${pod}/web` && verdict === "contraindicated"),
       WITHIN_MS,
     );
-  const held = (why: string) => eventually(`something is held back: ${why}`, listed, ({ held: now }) => (now[why] ?? 0) > 0, WITHIN_MS);
+  const held = (why: string, count = 1) => eventually(`held back: ${why}`, listed, ({ held: now }) => (now[why] ?? 0) >= count, WITHIN_MS);
 
   const isMarked = (now: KubernetesNode): boolean => now.spec.unschedulable === true && untrustedTaints(now).length === 1;
   const lifted = async (): Promise<void> => void (await eventually("the marks are lifted", () => acting.node(), isUnmarked, WITHIN_MS));
@@ -184,13 +188,14 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
     timeout: 600_000,
   }, async () => {
     acting.logsOnFailure();
-    await acting.apply(deployment("ladder-word", signed.tagged));
+    // The second has nothing to go back to, and would be halted.
+    await acting.apply(deployment("ladder-word", signed.tagged), deployment("ladder-new", stranger.tagged));
     await podOf("ladder-word");
     const image = () => acting.kubectl("get", "deployment/ladder-word", "--output=jsonpath={.spec.template.spec.containers[0].image}");
     await acting.kubectl("set", "image", "deployment/ladder-word", `web=${stranger.tagged}`);
     await acting.kubectl("rollout", "status", "deployment/ladder-word", "--timeout=240s");
-    await held("one-node");
-    expect(await acting.told("ladder-word-")).toEqual([]);
+    await held("one-node", 2);
+    for (const app of ["ladder-word-", "ladder-new-"]) expect(await acting.told(app)).toEqual([]);
     expect(await image()).toBe(stranger.tagged);
     const approved = [
       "        untrusted: [rollback]\n        capture: { patience: 0s }\n      - name: modes",
@@ -204,6 +209,9 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
       expect(await image()).toBe(signed.reference);
       await podOf("ladder-word");
     });
+    await held("one-node");
+    expect(await acting.told("ladder-new-")).toEqual([]);
+    expect(await acting.kubectl("get", "deployment/ladder-new", "--output=jsonpath={.spec.replicas} {.status.availableReplicas}")).toBe("1 1");
   });
 
   test("an image's configuration that was altered in the node's content store has it cordoned; put back and measured, it is lifted", {
