@@ -1,6 +1,6 @@
 /** Rungs by severity, by what returns and by time; what only tells; what holds all of it back; and what is done about the node: by the API server as it is, with the rights that the chart gives. */
 import { hash, randomBytes } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { POLICY_NAME } from "@hullmark/actuator/adapters/kubernetes/kubernetes-fence";
 import { Tpm } from "@hullmark/native";
@@ -8,9 +8,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../fault-support.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
-import { type Acting, isUnmarked, type KubernetesNode, marking, UNTRUSTED, untrustedTaints, WITHIN_MS } from "./acting.ts";
+import { type Acting, isUnmarked, type KubernetesNode, marking, type ToldAction, UNTRUSTED, untrustedTaints, WITHIN_MS } from "./acting.ts";
 import { otherNodes } from "./other-nodes.ts";
 import type { RollbackBed } from "./rollbacks.ts";
+import { pull } from "./second-node.ts";
 import { podSpec } from "./workloads.ts";
 
 /** Rules of the policy: nothing but what these tests make is acted on. */
@@ -214,7 +215,7 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
     expect(await acting.kubectl("get", "deployment/ladder-new", "--output=jsonpath={.spec.replicas} {.status.availableReplicas}")).toBe("1 1");
   });
 
-  test("an image's configuration that was altered in the node's content store has it cordoned; put back and measured, it is lifted", {
+  test("an image's configuration that was altered in the node's content store has it cordoned; purged by hand and measured, it is lifted", {
     timeout: 600_000,
   }, async () => {
     acting.logsOnFailure();
@@ -239,8 +240,22 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
         await marked();
         expect((await acting.podsOf("ladder-store"))[0]?.metadata.uid).toBe(uid);
         expect(await acting.told("ladder-store-")).toEqual([]);
-      } finally {
+        const layerIndex = signed.diffIds.length - 1;
+        const [containers, images] = [[`default/${name}/web`], [expect.stringContaining("/acme/ladder")]].map((each) => expect.arrayContaining(each));
+        expect(await acting.affected()).toMatchObject([{ place: "image", layerIndex, open: true, containers, images }]);
+        await acting.takeOff([signed], () => !existsSync(blob));
+        const purge = await acting.purged(layerIndex);
+        expect((await acting.node()).spec.unschedulable).toBe(true);
+        await pull(of().cluster, signed);
+        await eventually(
+          "it is measured equal",
+          () => of().stack.json<ToldAction>("action", "show", purge),
+          ({ state }) => state === "done",
+          WITHIN_MS,
+        );
+      } catch (error) {
         writeFileSync(blob, before);
+        throw error;
       }
       await lifted();
     });
