@@ -216,13 +216,14 @@ export function evictions(of: () => EvictingBed, actingOf: () => Acting): void {
       );
       expect((await acting.told(podOf("budget-people").name)).map(({ kind, state, reason }) => [kind, state, reason])).toEqual([["evict", "failed", "pdb"]]);
       for (const app of apps) {
-        const { uid } = podOf(app);
+        const { name, uid } = podOf(app);
         const now = await acting.podsOf(app);
         expect(now).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
         expect(now[0]?.metadata).not.toHaveProperty("deletionTimestamp");
         const reasons = (await acting.events(uid)).map(({ reason }) => reason);
         expect(reasons).toEqual(expect.arrayContaining(["Drifted", "EvictionWaits", "EvictionFailed", ...(app === "budget-next" ? ["Isolated"] : [])]));
         expect(reasons).not.toContain("Evicted");
+        await acting.toldWithEntry(name, "EvictionWaits", "EvictionFailed");
       }
     } finally {
       await acting.kubectl("delete", ...apps.flatMap((app) => [`poddisruptionbudget/${app}`, `deployment/${app}`]), "--wait=false");

@@ -226,6 +226,7 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     const pods = await acting.podsOf("roll-argo");
     const events = (await Promise.all(pods.map(({ metadata }) => acting.events(metadata.uid)))).flat();
     expect(events).toContainEqual(expect.objectContaining({ reason: "RollbackRefused", type: "Warning" }));
+    await acting.toldWithEntry(podOf(refused.find(({ reason }) => reason === "owned-by-argocd")), "RollbackRefused");
     for (const app of ["roll-never", "roll-argo"]) expect(await imageOf("Deployment", app)).toBe(stranger.tagged);
 
     await rolledBack("roll-paused");
