@@ -600,3 +600,29 @@ test("a verifier that lies gets one pod, and no more than the limits of the actu
   for (const [name] of [one, two]) await expectLifted(name);
   expect(done("patch", "nodes").filter((name) => name === "mark-lie-3" || name === "lift-lie")).toEqual([]);
 });
+
+test("a rollback that is handed out again, when people have rolled out again too, is told again, and not done again", { timeout: 600_000 }, async () => {
+  const rollOut = async (): Promise<void> => {
+    await kubectl("set", "image", "deployment/bystander", `web=${second.tagged}`);
+    await rolledOut("bystander");
+  };
+  await rollOut();
+  const id = randomBytes(16);
+  const replayed = actuator.signed({ ...(await intentFor("rollback", "bystander", await podOf("bystander"))), id });
+  actuator.offered.splice(0, actuator.offered.length, replayed, replayed);
+  actuator.start("replayed", settings());
+  expect(await actuator.settled(id, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
+  await rollOut();
+  await actuator.ended("SIGTERM");
+  const reports = actuator.told(id).length;
+  actuator.start("replayed", settings());
+  await eventually(
+    "it is told again",
+    async () => actuator.told(id).length,
+    (count) => count >= reports + 2,
+    WITHIN_MS,
+  );
+  expect(actuator.told(id).filter(({ outcome }) => outcome !== Outcome.DONE && outcome !== Outcome.WAITING)).toEqual([]);
+  expect(done("patch", "deployments").filter((name) => name === "bystander")).toEqual(["bystander"]);
+  expect((await get<Deployment>("deployment", "bystander")).spec.template.spec.containers[0]?.image).toBe(second.tagged);
+});
