@@ -19,7 +19,7 @@ demo_needs=(
   swtpm:swtpm swtpm_setup:swtpm-tools swtpm_localca:swtpm-tools
   ip:iproute2 setcap:libcap2-bin setfattr:attr unshare:util-linux nsenter:util-linux flock:util-linux
 )
-test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq xz:xz-utils openssl:openssl go:golang-go
+test_needs=(ccache:ccache promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq xz:xz-utils openssl:openssl go:golang-go
   etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack
   systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 rsyslogd:rsyslog /usr/share/doc/rsyslog-openssl:rsyslog-openssl chromium:chromium docker-compose:docker-compose)
 

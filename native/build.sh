@@ -8,6 +8,8 @@
 #   HULLMARK_PARTS="tree tpm"                                      these parts alone, in native/build/<parts>/
 #   CXX=clang++                                                    another compiler
 #   HULLMARK_BUILD_JOBS=N                                          parallel compilations (default: cores)
+#   HULLMARK_BUILD_CACHE=DIR                                       where ccache, if it is installed, keeps objects for other checkouts
+#                                                                  (default: ~/.cache/hullmark-build; empty: nowhere)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -75,6 +77,15 @@ mkdir -p "$out/obj"
 exec 9>"$out/lock"
 flock 9
 
+# Another checkout's objects serve here too: no path of this one is in them.
+flags+=("-ffile-prefix-map=$(dirname "$PWD")=.")
+launcher=()
+cache=${HULLMARK_BUILD_CACHE-${HOME:+${XDG_CACHE_HOME:-$HOME/.cache}/hullmark-build}}
+if [ -n "$cache" ] && command -v ccache >/dev/null && mkdir -p "$cache/ccache" 2>/dev/null && [ -O "$cache/ccache" ]; then
+  export CCACHE_DIR=$cache/ccache CCACHE_BASEDIR=${PWD%/*} CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=500M
+  launcher=(ccache)
+fi
+
 stamp=$("$compiler" --version | head -1; printf '%s\n' "${flags[@]}")
 if [ "$(cat "$out/obj/flags" 2>/dev/null || true)" != "$stamp" ]; then
   find "$out/obj" -name '*.o' -delete
@@ -103,13 +114,12 @@ while IFS= read -r source; do
 done < <(find "${sources[@]}" -name '*.cc' | LC_ALL=C sort)
 
 if [ ${#stale[@]} -gt 0 ]; then
-  export compiler
-  export flag_list="${flags[*]@Q}"
+  export command_list="${launcher[*]@Q} ${compiler@Q} ${flags[*]@Q}"
   compile() {
-    eval "local flags=($flag_list)"
+    eval "local command=($command_list)"
     mkdir -p "$(dirname "$2")"
     rm -f "$2"
-    "$compiler" "${flags[@]}" -MMD -MF "${2%.o}.d.new" -MT x -c "$1" -o "$2.new" && mv "${2%.o}.d.new" "${2%.o}.d" && mv "$2.new" "$2"
+    "${command[@]}" -MMD -MF "${2%.o}.d.new" -MT x -c "$1" -o "$2.new" && mv "${2%.o}.d.new" "${2%.o}.d" && mv "$2.new" "$2"
   }
   export -f compile
   printf '%s\0' "${stale[@]}" | xargs -0 -n 2 -P "$jobs" bash -c 'compile "$@"' _ || fail 'compilation failed'
