@@ -120,9 +120,8 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
         (all) => all.some(({ container, verdict }) => container.name === "default/poisoned-beside/web" && verdict === "contraindicated"),
         WITHIN_MS,
       );
-      expect(await acting.affected()).toMatchObject([
-        { place: "layer", layerIndex, open: true, containers: affects("poisoned-beside"), images: affects("poisoned", "beside") },
-      ]);
+      const both = { place: "layer", layerIndex, open: true, containers: affects("poisoned-beside"), images: affects("poisoned", "beside") };
+      await expect.poll(() => acting.affected(), { timeout: WITHIN_MS, interval: 1000 }).toMatchObject([both]);
       await acting.kubectl("delete", "pod", "poisoned-beside", "--wait=true");
 
       // As root on the node purges it; the poison comes back with the image, as from a host that is still in other hands: whatever is started first has it.
