@@ -8,7 +8,8 @@ export default defineConfig({
     // A cluster is needed: vitest.kubernetes.config.ts.
     exclude: ["test/e2e/kubernetes/**"],
     fileParallelism: false,
-    testTimeout: 180_000,
+    // Beside two clusters the longest without one of their own take four times as long as alone.
+    testTimeout: 300_000,
     hookTimeout: 600_000,
   },
 });
