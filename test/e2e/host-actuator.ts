@@ -18,6 +18,8 @@ export interface ToldAction {
   readonly newContainerId: string | null;
   /** RFC 3339. */
   readonly createdAt: string;
+  /** null: it was not. */
+  readonly issuedAt: string | null;
 }
 
 export interface ToldActions {
