@@ -4,12 +4,12 @@ import { generateKeyPairSync, hash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { addService, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Response } from "@hullmark/proto/v1/response";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { program } from "../fakes/program.ts";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -57,7 +57,7 @@ afterEach(() => {
 });
 
 async function get(...more: string[]): Promise<{ readonly code: number; readonly out: string }> {
-  const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+  const main = program("cli");
   const args = [main, "--config", join(home, "config.yaml"), "capture", "get", "a-7k2q", "-m", "INC-7", ...more];
   return await new Promise((resolve) => {
     execFile(process.execPath, args, { cwd: join(home, "work") }, (error, stdout, stderr) =>

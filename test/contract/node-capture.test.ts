@@ -18,12 +18,13 @@ import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { CaptureRequestSchema } from "@hullmark/proto/v1/capture";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { program } from "../fakes/program.ts";
 import { untar } from "../fakes/untar.ts";
 
 const never = new AbortController().signal;
 const CONTAINER = "c".repeat(64);
 const ID = "1".repeat(32);
-const AGENT = [process.execPath, new URL("../../agent/main.ts", import.meta.url).pathname];
+const AGENT = [process.execPath, program("agent")];
 
 const PATIENT = { program: AGENT, maxSeconds: 60 };
 

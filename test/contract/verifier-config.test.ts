@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { ConfigError } from "@hullmark/daemon";
 import { loadConfig, parseConfig } from "@hullmark/verifier/config";
 import { expect, test } from "vitest";
+import { program } from "../fakes/program.ts";
 
 const EXAMPLE = new URL("../../deploy/config/verifier.example.yaml", import.meta.url).pathname;
-const MAIN = new URL("../../verifier/main.ts", import.meta.url).pathname;
+const MAIN = program("verifier");
 
 function problems(text: string): string[] {
   try {

@@ -92,8 +92,8 @@ export interface LogEntryText {
 export async function eventually<T>(what: string, ask: () => Promise<T>, holds: (answer: T) => boolean, timeoutMs = 60_000): Promise<T> {
   const endMs = Date.now() + timeoutMs;
   let last: unknown = "no answer";
-  // What is asked is often a program that is started for it: so many a second are what a machine of two cores has.
   for (let pauseMs = 250; ; pauseMs = Math.min(1000, 1.5 * pauseMs)) {
+    const askedMs = performance.now();
     try {
       const answer = await ask();
       if (holds(answer)) return answer;
@@ -102,9 +102,15 @@ export async function eventually<T>(what: string, ask: () => Promise<T>, holds: 
       last = error instanceof Error ? error.message : error;
     }
     if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${String(JSON.stringify(last)).slice(0, 3000)}`);
-    await sleep(pauseMs);
+    await sleep(Math.max(pauseMs, restAfter(askedMs)));
   }
 }
+
+/**
+ * What is asked is often a program that is started for it. Where that takes long the machine is busy, and asking at once again would keep it so.
+ * @param askedMs when it was asked, by `performance.now()` @returns ms until it may be asked again
+ */
+export const restAfter = (askedMs: number): number => Math.min(3000, 2 * (performance.now() - askedMs));
 
 /**
  * Has one action begin, and kills the verifier at each of these places in turn, while it goes on from where it was. It runs on in the end.

@@ -7,18 +7,18 @@ import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { Node } from "@hullmark/proto/v1/query";
 import { isAttested } from "@hullmark/verifier/core/fleet/census";
 import { expect } from "vitest";
 import { boot, linuxBoot, writeLog } from "./boot-log.ts";
 import { logEntries } from "./log-entries.ts";
+import { program } from "./program.ts";
 import { Scrape } from "./scrape.ts";
 import { Swtpm } from "./swtpm.ts";
 import { TestVerifier } from "./verifier.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../agent/main.ts", import.meta.url));
+const PROGRAM = program("agent");
 const NAME = "w-1";
 const POLICY = `apiVersion: hullmark.dev/v1
 kind: Policy

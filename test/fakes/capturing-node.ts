@@ -8,9 +8,10 @@ import { processesApart, sealApart } from "@hullmark/capture/apart";
 import { CaptureFiles } from "@hullmark/capture/capture-files";
 import { dieAt } from "@hullmark/daemon";
 import { CaptureRequestSchema, CaptureTakenSchema } from "@hullmark/proto/v1/capture";
+import { program } from "./program.ts";
 
 const [root = "", directory = "", recipient = "", containerId = "", id = ""] = process.argv.slice(2);
-const AGENT = new URL("../../agent/main.ts", import.meta.url).pathname;
+const AGENT = program("agent");
 
 const tree = await nativeMeasurer().open(root, { kind: "upper", excluded: [], budget: { maxEntries: 1000, maxBytes: 1e8, maxMillis: 60_000 } });
 await tree.measure(new AbortController().signal);

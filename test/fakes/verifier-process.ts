@@ -7,8 +7,9 @@ import { createInterface } from "node:readline";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { Query } from "@hullmark/proto/v1/query";
+import { program } from "./program.ts";
 
-const MAIN = new URL("../../verifier/main.ts", import.meta.url).pathname;
+const MAIN = program("verifier");
 
 export class VerifierProcess {
   readonly directory = mkdtempSync(join(tmpdir(), "hullmark-verifier-process-"));

@@ -15,10 +15,11 @@ import { decodeLogEntry, TransparencyLog } from "@hullmark/verifier/core/transpa
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 
-const MAIN = new URL("../../verifier/main.ts", import.meta.url).pathname;
+const MAIN = program("verifier");
 const directoryRecord = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false });
 const file = (content: string): Buffer =>
   encodeRecord({ type: "f", mode: 0o644, uid: 0, gid: 0, xattrs: [], size: BigInt(content.length), sha256: hash("sha256", content, "buffer") });

@@ -9,10 +9,10 @@ import { Tpm } from "@hullmark/native";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { aggregated, boot, linuxBoot, sha256, writeLog } from "../fakes/boot-log.ts";
 import { measured, textOf } from "../fakes/ima-list.ts";
+import { program } from "../fakes/program.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
-const repository = new URL("../..", import.meta.url).pathname;
 const FILES = [
   measured({ path: "boot_aggregate", content: aggregated(linuxBoot()) }),
   ...["a", "b"].map((content) => measured({ path: `/usr/bin/${content}`, content, template: "ima-sig" })),
@@ -63,7 +63,7 @@ changes: { source: chokidar }
 `,
   );
   let said = "";
-  agent = spawn(process.execPath, [join(repository, "agent/main.ts"), "--config", config], { stdio: ["ignore", "pipe", "pipe"] });
+  agent = spawn(process.execPath, [program("agent"), "--config", config], { stdio: ["ignore", "pipe", "pipe"] });
   for (const stream of [agent.stdout, agent.stderr]) stream?.on("data", (chunk: Buffer) => (said += chunk.toString()));
   const node = async () => await verifier.query.getNode({ id: "w-1" }).catch(() => undefined);
   await expect

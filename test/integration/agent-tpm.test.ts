@@ -10,11 +10,11 @@ import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { boot, linuxBoot, writeLog } from "../fakes/boot-log.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { logEntries } from "../fakes/log-entries.ts";
+import { program } from "../fakes/program.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { clearTpm, setClock, TPM_CC, TPM_RC, TpmProxy } from "../fakes/tpm-proxy.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
-const repository = new URL("../..", import.meta.url).pathname;
 // Quotes are made when they are asked for. Conditions are waited for at most two minutes each.
 const policy = (heartbeat: string): string =>
   `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  nodes:\n    - name: all\n      boot: { secureBoot: required }\n  intervals: { heartbeat: ${heartbeat}, quote: 1h }\n  alerts: { silentAfter: 7d, bootUnprovenAfter: 7d }\n`;
@@ -67,7 +67,7 @@ changes: { source: chokidar }
 `,
   );
   const script = 'mount --bind "$1" /proc/sys/kernel/random/boot_id && exec "$2" "$3" --config "$4"';
-  const args = ["-m", "sh", "-c", script, "sh", file("boot_id", `${bootId}\n`), process.execPath, join(repository, "agent/main.ts"), config];
+  const args = ["-m", "sh", "-c", script, "sh", file("boot_id", `${bootId}\n`), process.execPath, program("agent"), config];
   said = "";
   agent = spawn("unshare", args, { stdio: ["ignore", "pipe", "pipe"] });
   for (const stream of [agent.stdout, agent.stderr]) stream?.on("data", (chunk: Buffer) => (said += chunk.toString()));

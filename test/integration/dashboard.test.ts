@@ -4,7 +4,6 @@ import { hash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -21,13 +20,14 @@ import { accessibilityProblems, screenshot, startChromium, visit } from "../fake
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { listeningActuator } from "../fakes/listening-actuator.ts";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { trivyReport } from "../fakes/scan-reports.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const run = promisify(execFile);
-const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+const main = program("cli");
 const CONFIG = `enrolment: { mode: tofu, acceptWithoutCertificate: true }
 dashboard: { listen: "127.0.0.1:0" }`;
 /** What is unsigned is told, and no drift; and nobody is away only because the test takes its time. */

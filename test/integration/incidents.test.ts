@@ -3,7 +3,6 @@ import { execFile } from "node:child_process";
 import { hash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join as joinPath } from "node:path";
-import { fileURLToPath } from "node:url";
 import { encodeRecord } from "@hullmark/proto/codec";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -23,6 +22,7 @@ import { verificationText } from "../../cli/output/record-page.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
@@ -408,7 +408,7 @@ async function asTyped({ id, members }: ToldIncident): Promise<void> {
   const files = "caFile: state/admin/ca.crt, certFile: state/admin/client.crt, keyFile: state/admin/client.key, logKeyFile: state/admin/log.pub";
   const address = `address: '${verifier.mainAddress}', logUrl: 'http://127.0.0.1:${verifier.running?.httpPort}/log'`;
   writeFileSync(config, `currentContext: a\ncontexts:\n  a: { ${address}, ${files} }\n`);
-  const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+  const main = program("cli");
   const hullmark = async (...args: string[]): Promise<{ code: number; out: string }> =>
     await new Promise((resolve) => {
       execFile(process.execPath, [main, "--config", config, ...(ELSEWHERE.has(args[0] ?? "") ? args : ["incident", ...args])], (error, stdout, stderr) => {

@@ -4,7 +4,6 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject 
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
@@ -14,11 +13,12 @@ import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseVerifierKeys, signCheckpoint, verifyLog } from "@hullmark/verifier/core/transparency/index";
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify, SignJWT } from "jose";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const run = promisify(execFile);
-const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+const main = program("cli");
 const page = readFileSync(new URL("../../docs/keys.md", import.meta.url), "utf8");
 
 // Each command is a process of its own.

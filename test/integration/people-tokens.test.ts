@@ -5,7 +5,6 @@ import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { credentials, Metadata } from "@grpc/grpc-js";
 import { RpcChannel, type RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -19,6 +18,7 @@ import type { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { logEntries } from "../fakes/log-entries.ts";
 import { OidcIssuer } from "../fakes/oidc-issuer.ts";
+import { program as programOf } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { scriptedWeb } from "../fakes/scripted-web.ts";
@@ -343,7 +343,7 @@ test("the command brings a token from a file, read anew, or from a program, and 
     eve: { tokenFile: "eve" },
     both: { tokenFile: "token", certFile: "a", keyFile: "b" },
   };
-  const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+  const main = programOf("cli");
   const hullmark = async (context: string, ...args: string[]): Promise<{ code: number; out: string }> => {
     const entry = { address: `localhost:${verifier.running?.peoplePort}`, caFile: "ca.crt", ...contexts[context] };
     const config = at(`${context}.json`, JSON.stringify({ currentContext: context, contexts: { [context]: entry } }));

@@ -4,18 +4,18 @@ import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel, type RpcError } from "@hullmark/proto/rpc";
 import { Query } from "@hullmark/proto/v1/query";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { logEntries } from "../fakes/log-entries.ts";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const run = promisify(execFile);
-const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+const main = program("cli");
 
 // Each command is a process of its own.
 vi.setConfig({ testTimeout: 240_000 });

@@ -18,13 +18,14 @@ import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { listeningActuator } from "../fakes/listening-actuator.ts";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { Scrape } from "../fakes/scrape.ts";
 import { scriptedWeb } from "../fakes/scripted-web.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
-const ACTUATOR = new URL("../../actuator/main.ts", import.meta.url).pathname;
+const ACTUATOR = program("actuator");
 
 let registry: FakeRegistry;
 let image: PushedImage;

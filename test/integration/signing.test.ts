@@ -3,7 +3,6 @@ import { execFile } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { attestCommand } from "hullmark/commands/attest";
@@ -16,6 +15,7 @@ import { runCommand } from "../fakes/command-run.ts";
 import { cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { never } from "../fakes/judging.ts";
+import { program } from "../fakes/program.ts";
 import { SoftHsm } from "../fakes/softhsm.ts";
 
 let bed: Testbed;
@@ -190,7 +190,7 @@ describe("a key in a PKCS#11 token", () => {
   test("is used by the command as a program, with the PIN from a variable, and the program ends", async () => {
     const image = await newImage();
     expect(await run(keygenCommand, ["--key", uri("program"), "--prefix", file("program")])).toMatchObject({ code: 0 });
-    const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+    const main = program("cli");
     const key = hsm.uri("token=build;object=program", "env:BUILD_PIN");
     const env = { ...process.env, HOME: home, DOCKER_CONFIG: home, BUILD_PIN: hsm.pin };
     expect((await promisify(execFile)(process.execPath, [main, "sign", named(image), "--key", key], { env })).stderr).toBe("");

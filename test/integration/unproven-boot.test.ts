@@ -16,12 +16,13 @@ import type { Attester } from "../fakes/attester.ts";
 import { boot, linuxBoot, writeLog } from "../fakes/boot-log.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
+import { program } from "../fakes/program.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 import { VerifierProcess } from "../fakes/verifier-process.ts";
 
-const AGENT = new URL("../../agent/main.ts", import.meta.url).pathname;
+const AGENT = program("agent");
 const POLL = { timeout: 120_000, interval: 100 };
 const LOG = writeLog(linuxBoot());
 

@@ -2,6 +2,7 @@
 import { expect } from "vitest";
 import type { Kubernetes } from "../../../deploy/testbed/index.ts";
 import { type ExpectedDrift, isExpected, saysExpected } from "../expected-drift.ts";
+import { restAfter } from "../fault-support.ts";
 import type { Programs } from "../images/programs.ts";
 import { CANARY, HOST_SCENARIOS, plantCanary, SCENARIOS, type Scenario } from "../scenarios.ts";
 import { PodVictim } from "./pod-victim.ts";
@@ -53,9 +54,10 @@ export const inLayer = ({ expected }: Scenario): boolean => expected.some(({ pla
 export async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = FOUND_WITHIN_MS): Promise<T> {
   const untilMs = Date.now() + withinMs;
   for (;;) {
+    const askedMs = performance.now();
     const seen = await look();
     if (done(seen) || Date.now() > untilMs) return seen;
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(1_000, restAfter(askedMs))));
   }
 }
 

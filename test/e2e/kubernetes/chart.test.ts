@@ -23,6 +23,7 @@ import { tool } from "../../../deploy/testbed/kubernetes/tools.ts";
 import { REPOSITORY, STATE_ROOT } from "../../../deploy/testbed/paths.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
 import { TestVerifier } from "../../fakes/verifier.ts";
+import { restAfter } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
@@ -104,11 +105,12 @@ function apiServerSettings(token: string): string {
 async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = 120_000): Promise<T> {
   const untilMs = Date.now() + withinMs;
   for (;;) {
+    const askedMs = performance.now();
     const seen = await look();
     if (done(seen)) return seen;
     if (Date.now() > untilMs)
       throw new Error(`not within ${withinMs} ms: ${JSON.stringify(seen).slice(0, 4000)}\n${await here("get", "pods,events").catch(String)}`);
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(1_000, restAfter(askedMs))));
   }
 }
 
