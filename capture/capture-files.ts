@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { archive } from "./archive.ts";
@@ -55,7 +55,17 @@ export class CaptureFiles implements Captures, KeptCaptures {
       this.#tidy(subject.intentId);
       return taken;
     } catch (error) {
-      throw error instanceof CaptureError ? error : new CaptureError(error instanceof Error ? error.message : String(error), { cause: error });
+      throw captureError(error);
+    }
+  }
+
+  first(actionId: string): Capture | undefined {
+    try {
+      const own = ownFiles(this.#options.directory).filter(({ path }) => basename(path).startsWith(`${actionId}.`));
+      const [first] = own.toSorted((a, b) => a.mtimeMs - b.mtimeMs);
+      return first && this.#read(first.path);
+    } catch (error) {
+      throw captureError(error);
     }
   }
 
@@ -107,14 +117,15 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 
   #taken(intentId: string): Capture | undefined {
-    for (const name of readdirSync(this.#options.directory)) {
-      const [, id, files, processes, partial] = NAME.exec(name) ?? [];
-      if (id !== intentId) continue;
-      const path = join(this.#options.directory, name);
-      const counts = files === undefined ? {} : { files: Number(files), processes: Number(processes) };
-      return { ...captureOf(readFileSync(path), { complete: partial === undefined, ...counts }), expiresAtMs: this.#endOf(path) };
-    }
-    return undefined;
+    const { directory } = this.#options;
+    const name = readdirSync(directory).find((each) => NAME.exec(each)?.[1] === intentId);
+    return name === undefined ? undefined : this.#read(join(directory, name));
+  }
+
+  #read(path: string): Capture {
+    const [, , files, processes, partial] = NAME.exec(basename(path)) ?? [];
+    const counts = files === undefined ? {} : { files: Number(files), processes: Number(processes) };
+    return { ...captureOf(readFileSync(path), { complete: partial === undefined, ...counts }), expiresAtMs: this.#endOf(path) };
   }
 
   #endOf(path: string): number {
@@ -124,6 +135,10 @@ export class CaptureFiles implements Captures, KeptCaptures {
 
 function nameOf({ actionId, intentId }: CaptureSubject, { counts: { files, processes }, complete }: Collected): string {
   return `${actionId}.${intentId}.${files}f${processes}p${complete ? "" : ".partial"}.age`;
+}
+
+function captureError(error: unknown): CaptureError {
+  return error instanceof CaptureError ? error : new CaptureError(error instanceof Error ? error.message : String(error), { cause: error });
 }
 
 function captureOf(sealed: Buffer, { complete, files, processes }: Pick<Capture, "complete" | "files" | "processes">): Capture {

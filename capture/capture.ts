@@ -47,6 +47,8 @@ export interface Captures {
    * is tried no more than {@link MAX_ATTEMPTS} times: containment is not to wait for ever. @throws CaptureError
    */
   take(subject: CaptureSubject): Promise<Capture>;
+  /** The first that was taken for an action and is kept still: of a container that is gone by now. @throws CaptureError */
+  first(actionId: string): Capture | undefined;
 }
 
 /** What was taken, until it is removed. */

@@ -82,7 +82,7 @@ export class PurgeHands implements Hands {
     const { layers, captures } = this.#services;
     const { purge, owners = [], layerDirectory } = entry;
     if (!purge) return failed("engine", "the ledger names no layer");
-    const taken: Taken = {};
+    const taken = this.#takenBefore(entry);
     for (let pass = 0; pass < MAX_PASSES; pass++) {
       const standing = await layers.standing(purge, layerDirectory);
       if (standing.images.length === 0 && standing.containers.length === 0) break;
@@ -118,6 +118,16 @@ export class PurgeHands implements Hands {
         if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
       });
       passing("unimaged");
+    }
+  }
+
+  /** By a process that ended since: whose containers are gone by now is not asked again. */
+  #takenBefore({ actionId }: LedgerEntry): Taken {
+    try {
+      return { capture: this.#services.captures?.first(actionId) };
+    } catch (error) {
+      if (!(error instanceof CaptureError)) throw error;
+      return { captureProblem: error.message.slice(0, MAX_DETAIL_CHARS) };
     }
   }
 

@@ -365,7 +365,7 @@ test("a container that does not come to an end keeps none of the others from the
 
 describe("what is captured first", () => {
   const captured: Capture = { digest: `sha256:${"9".repeat(64)}`, bytes: 7, complete: false };
-  const of = (required: boolean, take: Captures["take"]): Captures => ({ required, take });
+  const of = (required: boolean, take: Captures["take"]): Captures => ({ required, take, first: () => undefined });
 
   test.each([ActionKind.STOP, ActionKind.RECREATE])("is captured before anything is changed (%s), and told with the outcome", async (kind) => {
     const web = engine.add("web");

@@ -148,6 +148,7 @@ test("changed files and processes are kept, by names of ours, and the host canno
   ]);
   expect(capture).toMatchObject({ complete: true, files: 3, processes: 1, bytes: statSync(path).size, digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) });
   answer = (_request, response) => void response.writeHead(500).end();
+  expect([captures().first(SUBJECT.actionId), captures().first("A-7K2Z")]).toEqual([capture, undefined]);
   // Asked again after a crash: what was taken stays.
   expect(await captures().take(SUBJECT)).toEqual(capture);
 });

@@ -1,5 +1,5 @@
 /** A layer that is taken off a host: what a malicious verifier cannot make the actuator take away, and how it ends where something is left. */
-import { generateKeyPairSync, randomBytes, sign, verify } from "node:crypto";
+import { createHash, generateKeyPairSync, randomBytes, sign, verify } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,10 +12,10 @@ import type { PurgeLimits } from "@hullmark/actuator/core/check-purge";
 import { HostHands } from "@hullmark/actuator/core/host-hands";
 import { PurgeHands } from "@hullmark/actuator/core/purge-hands";
 import { EngineError } from "@hullmark/actuator/ports/engine";
-import { CaptureError, type Captures } from "@hullmark/capture/capture";
+import { type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeEngine } from "../fakes/engine.ts";
 import { FakeLayers } from "../fakes/layers.ts";
 
@@ -32,7 +32,7 @@ let ledger: FileLedger;
 let engine: FakeEngine;
 let layers: FakeLayers;
 let nowMs: number;
-let reports: { outcome: Outcome; reason: string; detail: string; captureProblem?: string | undefined }[];
+let reports: { outcome: Outcome; reason: string; detail: string; captureProblem?: string | undefined; capture?: Capture | undefined }[];
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-purge-"));
@@ -55,7 +55,7 @@ function actuator(purges: boolean | Captures = true): Actuator {
     ...{ identity: { nodeId: NODE, region: REGION }, hands: new HostHands({ limits: LIMITS, engine }), ledger },
     purges: purges ? new PurgeHands({ engine, layers, limits: LIMITS, captures }) : undefined,
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
-    report: async (_id, { outcome, reason, detail, captureProblem }) => void reports.push({ outcome, reason, detail, captureProblem }),
+    report: async (_id, { outcome, reason, detail, captureProblem, capture }) => void reports.push({ outcome, reason, detail, captureProblem, capture }),
     nowMs: () => nowMs,
     passing: () => {},
     told: () => {},
@@ -168,7 +168,7 @@ test("where the directory is there still, containment has failed; where nothing 
   nowMs += 3_600_000;
   engine.add("cart", { imageId: CART });
   layers.add(CART, "cart:1");
-  const none: Captures = { required: true, take: async () => Promise.reject(new CaptureError("no room")) };
+  const none: Captures = { required: true, take: async () => Promise.reject(new CaptureError("no room")), first: () => undefined };
   await actuator(none).offer(intent());
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "capture" });
   expect(standing()).toEqual(["cart", "cart:1"]);
@@ -177,6 +177,28 @@ test("where the directory is there still, containment has failed; where nothing 
   layers.kept = false;
   await actuator({ ...none, required: false }).offer(intent());
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE, captureProblem: "cart: no room" });
+});
+
+test("what was captured is told of also where the engine, or the actuator, was away once its containers were gone", async () => {
+  const kept: Capture[] = [];
+  const take: Captures["take"] = async ({ name }) => {
+    const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
+    const found = kept.find((each) => each.digest === digest);
+    if (found) return found;
+    kept.push({ digest, bytes: 7, complete: true });
+    return kept.at(-1) as Capture;
+  };
+  const captures: Captures = { required: true, take, first: () => kept[0] };
+  engine.add("cart", { imageId: CART });
+  engine.add("till", { imageId: TILL });
+  const away = new EngineError("ENGINE_UNREACHABLE", "away");
+  const gone = vi.spyOn(layers, "hasDirectory").mockRejectedValueOnce(away);
+  await expect(actuator(captures).offer(intent())).rejects.toBe(away);
+  expect([standing(), reports]).toEqual([[], []]);
+  gone.mockRestore();
+  await actuator(captures).resume();
+  expect(reports).toMatchObject([{ outcome: Outcome.DONE, capture: kept[0] }]);
+  expect(kept).toHaveLength(2);
 });
 
 describe("hours after its intent has ended", () => {
