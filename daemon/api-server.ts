@@ -78,9 +78,9 @@ export class ApiServer {
 
   /**
    * The events of a watch, until the API server ends it or `signal` aborts.
-   * @param path with `watch=1` and a `timeoutSeconds` of at most 290 @throws WatchRefused; the system's error
+   * @param path with `watch=1` and a `timeoutSeconds` of at most 290 @param onBegun once the API server has agreed to it @throws WatchRefused; the system's error
    */
-  async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown> {
+  async *watch(path: string, signal: AbortSignal, onBegun: () => void = () => {}): AsyncGenerator<unknown> {
     const { url, caFile } = this.#options;
     const ended = AbortSignal.any([signal, AbortSignal.timeout(WATCH_MS)]);
     const call = request(new URL(path, url), { headers: this.#headers(), ca: readFileSync(caFile), signal: ended });
@@ -93,6 +93,7 @@ export class ApiServer {
       call.destroy();
       throw new WatchRefused(response.statusCode ?? 0);
     }
+    onBegun();
     let rest = "";
     for await (const chunk of response.setEncoding("utf8")) {
       const lines = `${rest}${chunk}`.split("\n");

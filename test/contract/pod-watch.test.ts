@@ -42,6 +42,8 @@ interface Followed {
   readonly problems: readonly string[];
   readonly pausesMs: readonly number[];
   readonly told: readonly string[][];
+  /** As the view said of itself each time that something was told. */
+  readonly followedMs: readonly (number | undefined)[];
 }
 
 /** Each list is answered by the next of `lists`, each watch by the next of `watches`; when they are used up it is stopped. One millisecond a call. */
@@ -49,6 +51,7 @@ async function follow(lists: readonly (object | Error)[], watches: readonly (rea
   const stop = new AbortController();
   const [gets, streams] = [[...lists], [...watches]];
   const [asked, problems, pausesMs, told] = [[] as string[], [] as string[], [] as number[], [] as string[][]];
+  const followedMs: (number | undefined)[] = [];
   let nowMs = 1000;
   const end = () => {
     stop.abort();
@@ -62,11 +65,12 @@ async function follow(lists: readonly (object | Error)[], watches: readonly (rea
       if (next instanceof Error) throw next;
       return next as { status: number; body: unknown };
     },
-    async *watch(path: string) {
+    async *watch(path: string, _signal: AbortSignal, begun: () => void) {
       asked.push(path);
       nowMs++;
       const next = streams.shift() ?? end();
       if (next instanceof Error) throw next;
+      begun();
       yield* next;
     },
   };
@@ -79,9 +83,12 @@ async function follow(lists: readonly (object | Error)[], watches: readonly (rea
     },
   };
   const view = new PodWatch({ api, clock, onProblem: (error) => problems.push(String(error)) });
-  view.onChange((uids) => told.push([...uids].sort()));
+  view.onChange((uids) => {
+    told.push([...uids].sort());
+    followedMs.push(view.followedMs);
+  });
   await view.run(stop.signal);
-  return { view, asked, problems, pausesMs, told };
+  return { view, asked, problems, pausesMs, told, followedMs };
 }
 
 test("pods are listed in pages, and followed from the list's version on", async () => {
@@ -135,6 +142,14 @@ test("a broken watch is taken up where it was, without a list; pauses grow, and 
   expect(pausesMs).toEqual([1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
   expect(view.get("uid-a")?.name).toBe("a");
   expect(view.heardMs).toBe(1000);
+});
+
+test("it is followed from where a watch has begun, over the end that was asked for, until one breaks or is refused", async () => {
+  const added = (name: string, version: number) => event("ADDED", pod(name, { version }));
+  const watches = [[added("b", 8)], [added("c", 9)], new Error("reset"), [added("d", 10)], refused(503), [added("e", 11)]];
+  const { view, followedMs } = await follow([page(7, [pod("a")])], watches);
+  expect(followedMs).toEqual([undefined, 1002, 1002, 1005, 1007]);
+  expect(view.followedMs).toBeUndefined();
 });
 
 test("a list that fails says nothing, and the next asks for fewer at once", async () => {

@@ -12,6 +12,7 @@ const MAX_AGE_MS = 180_000;
 
 class View {
   heardMs: number | undefined = 0;
+  followedMs: number | undefined = 0;
   readonly pods = new Map<string, PodRecord>();
   template: PodTemplateNames;
   readonly configMaps: PodConfigMaps = new Map([["settings", new Map([["COLOUR", "blue"]])]]);
@@ -109,6 +110,26 @@ describe("an API server that is away", () => {
     expect(said(joined, late, 2 * MAX_AGE_MS)).toBe("pod-pending");
   });
 
+  test("has not told of the pods that were made since it is not followed: time begins once it is again", () => {
+    const view = new View();
+    const joined = join(view);
+    const [before, late] = [identity(), identity("web", "u2")];
+    joined.due(0);
+    expect(said(joined, before, 0)).toBe("pod-pending");
+    view.followedMs = undefined;
+    expect([said(joined, before, 2 * GRACE_MS), said(joined, late, 2 * GRACE_MS)]).toEqual(["pod-pending", "pod-pending"]);
+    expect(joined.due(3 * GRACE_MS)).toEqual([]);
+    view.followedMs = 3 * GRACE_MS;
+    expect([said(joined, before, 4 * GRACE_MS - 1), said(joined, late, 4 * GRACE_MS - 1)]).toEqual(["pod-pending", "pod-pending"]);
+    expect(joined.due(4 * GRACE_MS)).toEqual([before.id, late.id]);
+    expect(said(joined, before, 4 * GRACE_MS)).toBe("no-pod");
+    view.pods.set("u2", record({ uid: "u2" }));
+    expect(said(joined, late, 4 * GRACE_MS)).toBe("specified container");
+    // What was told stands, whatever the API server does.
+    view.followedMs = undefined;
+    expect(said(joined, before, 5 * GRACE_MS)).toBe("no-pod");
+  });
+
   test("that never answered says nothing at all", () => {
     const view = new View(record());
     view.heardMs = undefined;
@@ -122,6 +143,7 @@ test("time alone: exactly those are due whose standing would differ", () => {
     fc.record({ kind: fc.constant("judge" as const), uid, container: fc.constantFrom("web", "miner", "") }),
     fc.record({ kind: fc.constant("pass" as const), ms: fc.constantFrom(1, 1_000, GRACE_MS - 1, GRACE_MS, MAX_AGE_MS) }),
     fc.record({ kind: fc.constant("hear" as const), pods: fc.subarray(["u1", "u2"]) }),
+    fc.record({ kind: fc.constant("break" as const) }),
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
@@ -133,10 +155,12 @@ test("time alone: exactly those are due whose standing would differ", () => {
       for (const each of steps) {
         if (each.kind === "judge") judge(identity(each.container, each.uid));
         else if (each.kind === "pass") nowMs += each.ms;
+        else if (each.kind === "break") view.followedMs = undefined;
         else {
           const changed = new Set(["u1", "u2"].filter((name) => view.pods.has(name) !== each.pods.includes(name)));
           for (const name of changed) each.pods.includes(name) ? view.pods.set(name, record({ uid: name })) : view.pods.delete(name);
           view.heardMs = nowMs;
+          view.followedMs ??= nowMs;
           for (const id of joined.ofPods(changed)) judge((shown.get(id) as [ContainerIdentity, string])[0]);
         }
         for (const id of joined.due(nowMs)) judge((shown.get(id) as [ContainerIdentity, string])[0]);

@@ -146,6 +146,8 @@ export interface PodView {
   configMapsOf(pod: PodRecord, container: PodContainer, containerId: string): PodConfigMaps;
   /** When the API server was last heard, on a view that was complete then; unix milliseconds. undefined: there was never a complete view. */
   readonly heardMs: number | undefined;
+  /** Since when it is followed without a break; unix milliseconds. undefined: it is not just now, and what was made meanwhile is not in it. */
+  readonly followedMs: number | undefined;
   /** @param changed is told the uids of pods that came, changed or went */
   onChange(changed: (uids: ReadonlySet<string>) => void): void;
 }

@@ -50,6 +50,7 @@ export class PodWatch implements PodView {
   #byUid = new Map<string, ListedPod[]>();
   #version: string | undefined;
   #heardMs: number | undefined;
+  #followedMs: number | undefined;
   #pagePods = PAGE_PODS;
 
   constructor(options: PodWatchOptions) {
@@ -61,6 +62,10 @@ export class PodWatch implements PodView {
 
   get heardMs(): number | undefined {
     return this.#heardMs;
+  }
+
+  get followedMs(): number | undefined {
+    return this.#followedMs;
   }
 
   get(uid: string): PodRecord | undefined {
@@ -103,6 +108,7 @@ export class PodWatch implements PodView {
         await this.#follow(signal);
         retryMs = MIN_RETRY_MS;
       } catch (error) {
+        this.#followedMs = undefined;
         if (signal.aborted) return;
         if (error instanceof Expired || (error instanceof WatchRefused && error.status === 410)) this.#version = undefined;
         this.#options.onProblem(error);
@@ -151,7 +157,11 @@ export class PodWatch implements PodView {
   async #follow(signal: AbortSignal): Promise<void> {
     const { api, clock } = this.#options;
     const path = `/api/v1/pods?watch=1&allowWatchBookmarks=true&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(this.#version ?? "")}`;
-    for await (const raw of api.watch(path, signal)) {
+    // The end that was asked for is no break: the next begins at once.
+    const begun = (): void => {
+      this.#followedMs ??= clock.nowMs();
+    };
+    for await (const raw of api.watch(path, signal, begun)) {
       const { type, object } = Event.parse(raw);
       if (type === "ERROR") throw new Expired("the API server cannot go on from the version of pods that is known");
       if (type === "BOOKMARK") this.#version = Bookmark.parse(object).metadata.resourceVersion;

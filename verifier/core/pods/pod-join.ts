@@ -94,8 +94,10 @@ export class PodJoin {
     this.#ofPod.set(known.uid, (this.#ofPod.get(known.uid) ?? new Set()).add(id));
   }
 
+  /** By a view that was followed all that time: of an API server that has just come back, what was made meanwhile is still to come. */
   #over(sinceMs: number, nowMs: number): boolean {
-    return Math.abs(nowMs - sinceMs) >= this.#rules.graceMs;
+    const { followedMs } = this.#view;
+    return followedMs !== undefined && Math.abs(nowMs - Math.max(sinceMs, followedMs)) >= this.#rules.graceMs;
   }
 
   #stale(nowMs: number): boolean {
