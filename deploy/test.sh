@@ -132,14 +132,14 @@ cluster_suites() {
   done
   bash deploy/testbed/go-tools.sh kubernetes || return
   one_cluster >"$logs/kubernetes-detect.log" 2>&1 &
-  vitest_suite kubernetes 3600 --config test/vitest.kubernetes.config.ts --exclude test/e2e/kubernetes/detect.test.ts
+  vitest_suite kubernetes 3600 --config test/vitest.kubernetes.config.ts --exclude 'test/e2e/kubernetes/{detect,cri,faults,runtime-contract}.test.ts'
   vitest_suite e2e 3300 --config test/vitest.e2e.config.ts >"$logs/e2e.log" 2>&1
   wait
 }
+# The rest of that suite: what stands in both ways ends at about the same time.
 one_cluster() {
   vitest_suite kubernetes-detect 3600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/detect.test.ts
-  # Of the same names are those of the other suite.
-  until [ -e "$results/kubernetes.exit" ]; do sleep 1; done
+  vitest_suite kubernetes-node 1800 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/{cri,faults,runtime-contract}.test.ts
   export HULLMARK_ENGINE_BIN=$containerd_2
   vitest_suite containerd-2 900 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/{runtime-contract,cri}.test.ts
 }
@@ -167,6 +167,7 @@ cat "$logs/kubernetes-detect.log" "$logs/kubernetes.log" "$logs/e2e.log" || true
 record_suite e2e test/vitest.e2e.config.ts
 record_suite kubernetes-detect test/vitest.kubernetes.config.ts
 record_suite kubernetes test/vitest.kubernetes.config.ts
+record_suite kubernetes-node test/vitest.kubernetes.config.ts
 export HULLMARK_ENGINE_BIN=$containerd_2
 record_suite containerd-2 test/vitest.kubernetes.config.ts
 vitest_suite containerd-2-layers 600 --config test/vitest.config.ts test/integration/replay-engines.test.ts
