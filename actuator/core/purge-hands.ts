@@ -61,13 +61,14 @@ export class PurgeHands implements Hands {
 
   /** @throws EngineError ENGINE_UNREACHABLE */
   async carryOut(entry: LedgerEntry, nowMs: number, passing: Passing): Promise<Settled> {
+    const taken = this.#takenBefore(entry);
     try {
       // People may have purged it themselves by now, or want something else; what is half done is ended.
-      if (nowMs >= entry.expiresAtMs && (await this.#runsStill(entry))) return failed("expired", STILL_RUNNING);
-      return await this.#purge(entry, passing);
+      if (nowMs >= entry.expiresAtMs && (await this.#runsStill(entry))) return failed("expired", STILL_RUNNING, taken);
+      return await this.#purge(entry, taken, passing);
     } catch (error) {
       if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
-      return failed("engine", error.message);
+      return failed("engine", error.message, taken);
     }
   }
 
@@ -78,11 +79,10 @@ export class PurgeHands implements Hands {
     return containers.filter(({ running }) => running).length >= weight;
   }
 
-  async #purge(entry: LedgerEntry, passing: Passing): Promise<Settled> {
+  async #purge(entry: LedgerEntry, taken: Taken, passing: Passing): Promise<Settled> {
     const { layers, captures } = this.#services;
     const { purge, owners = [], layerDirectory } = entry;
-    if (!purge) return failed("engine", "the ledger names no layer");
-    const taken = this.#takenBefore(entry);
+    if (!purge) return failed("engine", "the ledger names no layer", taken);
     for (let pass = 0; pass < MAX_PASSES; pass++) {
       const standing = await layers.standing(purge, layerDirectory);
       if (standing.images.length === 0 && standing.containers.length === 0) break;
@@ -156,6 +156,6 @@ export class PurgeHands implements Hands {
   }
 }
 
-function failed(reason: string, detail: string, taken: Taken = {}): Settled {
+function failed(reason: string, detail: string, taken: Taken): Settled {
   return { outcome: Outcome.FAILED, reason, detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", ...taken };
 }

@@ -179,42 +179,52 @@ test("where the directory is there still, containment has failed; where nothing 
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE, captureProblem: "cart: no room" });
 });
 
-test("what was captured is told of also where the engine, or the actuator, was away once its containers were gone", async () => {
-  const kept: Capture[] = [];
-  const take: Captures["take"] = async ({ name }) => {
-    const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
-    const found = kept.find((each) => each.digest === digest);
-    if (found) return found;
-    kept.push({ digest, bytes: 7, complete: true });
-    return kept.at(-1) as Capture;
-  };
-  const captures: Captures = { required: true, take, first: () => kept[0] };
-  engine.add("cart", { imageId: CART });
-  engine.add("till", { imageId: TILL });
+describe("what was captured is told of, however it ends", () => {
   const away = new EngineError("ENGINE_UNREACHABLE", "away");
-  const gone = vi.spyOn(layers, "hasDirectory").mockRejectedValueOnce(away);
-  await expect(actuator(captures).offer(intent())).rejects.toBe(away);
-  expect([standing(), reports]).toEqual([[], []]);
-  gone.mockRestore();
-  await actuator(captures).resume();
-  expect(reports).toMatchObject([{ outcome: Outcome.DONE, capture: kept[0] }]);
-  expect(kept).toHaveLength(2);
-});
+  let kept: Capture[];
+  let captures: Captures;
 
-describe("hours after its intent has ended", () => {
-  const away = new EngineError("ENGINE_UNREACHABLE", "away");
+  beforeEach(() => {
+    kept = [];
+    const take: Captures["take"] = async ({ name }) => {
+      const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
+      const found = kept.find((each) => each.digest === digest);
+      if (found) return found;
+      kept.push({ digest, bytes: 7, complete: true });
+      return kept.at(-1) as Capture;
+    };
+    captures = { required: true, take, first: () => kept[0] };
+    engine.add("cart", { imageId: CART });
+    engine.add("till", { imageId: TILL });
+  });
+
+  test("the engine, or the actuator, was away once the containers were gone", async () => {
+    const gone = vi.spyOn(layers, "hasDirectory").mockRejectedValueOnce(away);
+    await expect(actuator(captures).offer(intent())).rejects.toBe(away);
+    expect([standing(), reports]).toEqual([[], []]);
+    gone.mockRestore();
+    await actuator(captures).resume();
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE, capture: kept[0] }]);
+    expect(kept).toHaveLength(2);
+  });
+
+  test("the engine refuses a step", async () => {
+    engine.failures.set("remove", new EngineError("ENGINE_REFUSED", "busy"));
+    await actuator(captures).offer(intent());
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "engine", capture: kept[0] }]);
+    expect(kept).toHaveLength(2);
+  });
 
   test.each<[string, "setRestartPolicy" | "remove", object, string[]]>([
     ["nothing is begun", "setRestartPolicy", { outcome: Outcome.FAILED, reason: "expired" }, ["cart", "till", "cart:1", "till:1"]],
     ["what is half done is ended", "remove", { outcome: Outcome.DONE }, []],
-  ])("%s", async (_name, method, told, left) => {
-    engine.add("cart", { imageId: CART });
-    engine.add("till", { imageId: TILL });
+  ])("hours after its intent has ended %s", async (_name, method, told, left) => {
     engine.failures.set(method, away);
-    await expect(actuator().offer(intent())).rejects.toBe(away);
+    await expect(actuator(captures).offer(intent())).rejects.toBe(away);
     nowMs += 3 * 3_600_000;
-    await actuator().resume();
-    expect([standing(), reports]).toMatchObject([left, [told]]);
+    await actuator(captures).resume();
+    expect([standing(), reports]).toMatchObject([left, [{ ...told, capture: kept[0] }]]);
+    expect(kept).toHaveLength(2);
   });
 });
 
