@@ -17,7 +17,8 @@ export function exceptionRow({ id, state, workload, containerName, path, scope, 
   const leftMs = (toMs(until) ?? nowMs) - nowMs;
   const left = leftMs >= 2 * 86_400_000 ? `${Math.floor(leftMs / 86_400_000)}d` : `${Math.max(0, Math.ceil(leftMs / 3_600_000))}h`;
   const ends = state === "requested" || state === "approved" ? `in ${left}` : (isoTime(until)?.slice(0, 10) ?? "-");
-  return [id, state, printable(workload || containerName, 40), what, ends, printable(requestedBy, 40), printable(decidedBy, 40) || "-", printable(reason, 60)];
+  const where = printable(scope?.service || workload || containerName, 40);
+  return [id, state, where, what, ends, printable(requestedBy, 40), printable(decidedBy, 40) || "-", printable(reason, 60)];
 }
 
 export function exceptionPage(exception: Exception, touched: readonly Drift[]): string {
@@ -45,13 +46,14 @@ export function exceptionPage(exception: Exception, touched: readonly Drift[]): 
 /** What it excuses and no more, a name and a printable text each. */
 export function coverOf({ path, scope }: Exception): [name: string, text: string][] {
   if (!scope) return [];
-  const { workloads, containers, place, kind, severity, pathGlob, observed, configDigest } = scope;
+  const { workloads, containers, service, place, kind, severity, pathGlob, observed, configDigest } = scope;
   const names = (globs: readonly string[]): string => globs.map((glob) => printable(glob, 200)).join(", ");
   return [
     ["Covers", `${place}/${kind}, ${severityWord(severity)} and less`],
     ...(pathGlob || path.length > 0 ? [["Path", pathGlob ? `${printable(pathGlob, 1000)} (a pattern)` : printable(path, 1000)] as [string, string]] : []),
     ["Content", observed ? `as it was seen (sha256:${observed.slice(0, 16)}… over all that differs)` : "whatever these files hold; none that can be executed"],
     ["Workload", [names(workloads), names(containers)].filter((each) => each !== "").join(" · container ")],
+    ...(service ? [["Service", `${printable(service, 200)} alone`] as [string, string]] : []),
     ["Image", configDigest ? `config ${printable(configDigest, 100)} alone` : "any, later ones too"],
   ];
 }
@@ -63,6 +65,7 @@ export function exceptionView(exception: Exception): object {
   const covers = scope && {
     ...{ workloads: scope.workloads, containers: scope.containers, place: scope.place, kind: scope.kind, severity: severityWord(scope.severity) },
     ...{ pathGlob: scope.pathGlob || null, observed: scope.observed ? `sha256:${scope.observed}` : null, config: scope.configDigest || null },
+    service: scope.service || null,
   };
   return {
     ...{

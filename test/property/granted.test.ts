@@ -62,9 +62,10 @@ const findingOf = ({ place, kind, path, severity, executable, differences }: Dri
 function excused(from: DriftRow, asked: AskedScope, other: DriftRow): boolean | undefined {
   const scoped = scopeOf(from, asked);
   if (!scoped.ok) return undefined;
-  const { imageReference, containerName, workload, nodeName, configDigest } = other;
-  const policy = { ...defaultPolicy(), granted: [{ id: "X-1", ...scoped.scope }] };
-  const rules = containerRules(policy, { imageReference, containerName, workload, nodeName, configDigest, labels: {} });
+  const { imageReference, containerName, workload, service, nodeName, configDigest } = other;
+  // As it is stored.
+  const granted = [{ id: "X-1", ...JSON.parse(JSON.stringify(scoped.scope)) }];
+  const rules = containerRules({ ...defaultPolicy(), granted }, { imageReference, containerName, workload, service, nodeName, configDigest, labels: {} });
   return rules.excepted?.(findingOf(other)) === "X-1";
 }
 
@@ -105,6 +106,15 @@ test("over any two drifts and whatever is asked for", () => {
     { numRuns: 20_000 },
   );
   expect(Math.min(narrow, wide, refused)).toBeGreaterThan(50);
+});
+
+test("services of one name in two Compose projects are two", () => {
+  const of = (service: string | undefined): DriftRow => drift(1, { place: "upper", kind: "content", workload: "api", service });
+  // Of a project, of none, and where nobody tells: an older verifier's record, and what was granted by that, go by the name alone.
+  const services = ["a/api", "b/api", "api", undefined];
+  const covered = services.map((from) => services.filter((other) => excused(of(from), NARROW, of(other))));
+  expect(covered).toEqual([["a/api"], ["b/api"], ["api"], services]);
+  expect(excused(of("a/api"), { path: "", anyContent: false, anyImage: true }, of("b/api"))).toBe(false);
 });
 
 test("where the image's digest is not known, what is bound to one does not count", () => {

@@ -193,10 +193,10 @@ export function notificationMessage(entry: OutboxEntry, works: boolean): Message
 
 export function exceptionMessage(row: ExceptionRow): MessageInitShape<typeof ExceptionSchema> {
   const { id, state, driftId, nodeName, workload, containerName, imageReference, path, summary, reason, requestedBy, decidedBy, decision, endedBy } = row;
-  const { select, place, kind, severity, glob, observed, configDigest } = row.scope;
+  const { select, service = "", place, kind, severity, glob, observed, configDigest } = row.scope;
   return {
     ...{ id, state, driftId, nodeName, workload, containerName, imageReference, path, summary, reason, requestedBy, decidedBy, decision, endedBy },
-    scope: { workloads: [...select.workloads], containers: [...select.containers], place, kind, severity, pathGlob: glob, observed, configDigest },
+    scope: { workloads: [...select.workloads], containers: [...select.containers], service, place, kind, severity, pathGlob: glob, observed, configDigest },
     ...at("requestedAt", row.requestedAtMs),
     ...at("until", row.untilMs),
     ...at("decidedAt", row.decidedAtMs),

@@ -176,6 +176,7 @@ export class Exceptions {
       ...{ exception: row.id, drift: row.driftId, by: by === "" ? null : by, reason, until: Math.floor(row.untilMs), workload: row.workload },
       ...{ container: row.containerName, place: row.scope.place, kind: row.scope.kind, path: pathText(row.path), glob: row.scope.glob || null },
       ...{ observed: row.scope.observed ? `sha256:${row.scope.observed}` : null, config: row.scope.configDigest || null },
+      ...(row.scope.service !== undefined && { service: row.scope.service }),
     });
     const over = this.rows.filter(({ id, state }) => id !== row.id && !ALIVE.has(state));
     const forgotten = over.slice(0, Math.max(0, over.length - MAX_OVER));

@@ -36,9 +36,9 @@ export function scopeOf(drift: DriftRow, { path, anyContent, anyImage }: AskedSc
   const refusal = wide ? whyTooBroad(drift, path) : unseen;
   // What would be refused itself is no offer.
   if (refusal) return refusal.offer === EXACT && unseen ? { ...refusal, offer: "" } : refusal;
-  const select = { ...EVERYTHING, ...subjectOf(drift) };
+  const of = { select: { ...EVERYTHING, ...subjectOf(drift) }, ...(drift.service !== undefined && { service: drift.service }) };
   const observed = wide ? "" : observedOf(drift.differences);
-  const scope = { select, place, kind, severity: drift.severity, pathHex: drift.path.toString("hex"), glob: path, observed };
+  const scope = { ...of, place, kind, severity: drift.severity, pathHex: drift.path.toString("hex"), glob: path, observed };
   return { ok: true, scope: { ...scope, configDigest: anyImage ? "" : drift.configDigest } };
 }
 
@@ -79,7 +79,7 @@ function narrowerGlob(path: Buffer): string | undefined {
   return `${literal(directory)}/*${ending}`;
 }
 
-/** One workload, and in a pod one of its containers; without a workload the one container. */
+/** One workload, of whichever Compose project, and in a pod one of its containers; without a workload the one container. */
 export function subjectOf({ workload, containerName }: Pick<DriftRow, "workload" | "containerName">): {
   readonly workloads: readonly string[];
   readonly containers: readonly string[];

@@ -20,6 +20,7 @@ export function observedOf(differences: readonly Difference[]): string {
 export function grantedFor(grants: readonly GrantedException[], container: SelectableContainer): (finding: Finding) => string | undefined {
   const own = grants
     .filter(({ configDigest }) => configDigest === "" || configDigest === container.configDigest)
+    .filter(({ service }) => service === undefined || service === container.service)
     .map((grant) => ({ grant, path: grant.glob === "" ? undefined : compileGlob(grant.glob) }));
   if (own.length === 0) return () => undefined;
   return (finding) => own.find(({ grant, path }) => covers(grant, path, finding))?.grant.id;

@@ -209,6 +209,8 @@ export interface GrantedException {
   /** For example `X-7K2Q`. */
   readonly id: string;
   readonly select: Selector;
+  /** As `WorkloadRow.service`: of that Compose project, or of none. Absent: whichever project, as of pods, and in what was asked for from a drift that did not tell. */
+  readonly service?: string;
   readonly place: string;
   readonly kind: string;
   /** The wire's Severity: what is graver is not covered. */
@@ -614,6 +616,8 @@ export interface SelectableContainer {
   readonly nodeName: string;
   /** Of its image, as the node has it; absent: not known, and then nothing that is bound to an image counts. */
   readonly configDigest?: string;
+  /** As `WorkloadRow.service`; absent: not known, and then nothing that is bound to one counts. */
+  readonly service?: string | undefined;
 }
 
 /** One thing wrong with a policy file. Lines and columns count from 1. */

@@ -59,7 +59,7 @@ function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string,
   const known = ofPolicy.get(identity);
   if (known?.configDigest === configDigest) return known.rules;
   const { imageReference, name, workload, labels } = identity;
-  const rules = containerRules(policy, { imageReference, containerName: name, workload, labels, nodeName, configDigest });
+  const rules = containerRules(policy, { imageReference, containerName: name, workload, service: serviceOf(identity), labels, nodeName, configDigest });
   ofPolicy.set(identity, { configDigest, rules });
   return rules;
 }

@@ -4505,6 +4505,13 @@ export declare type ExceptionScope = Message<"hullmark.v1.ExceptionScope"> & {
    * @generated from field: string config_digest = 8;
    */
   configDigest: string;
+
+  /**
+   * Of an engine's container its Compose project and name (`shop/web`), or its name alone where it is of no project; empty: of any project.
+   *
+   * @generated from field: string service = 9;
+   */
+  service: string;
 };
 
 /**
