@@ -9,7 +9,7 @@ const HOUR_MS = 3_600_000;
 export const BUDGET = "pdb";
 
 /**
- * What was begun counts, however it ended, but for what undoes it; times to come count too, since the clock was set back. What budgets forbade changed nothing, and counts in the pause alone.
+ * What was begun counts, however it ended, but for what undoes it, and what is done to nodes (its limits are NodeLimits); times to come count too, since the clock was set back. What budgets forbade changed nothing, and counts in the pause alone.
  * @param all what `hourlyPercent` is of @param weight how many of them it would take away. One action an hour is always within it
  */
 export function overLocalLimit(
@@ -20,7 +20,7 @@ export function overLocalLimit(
   { pauseMs, hourlyPercent }: LocalLimits,
   weight = 1,
 ): "cooling-down" | "breaker" | undefined {
-  const begun = ledger.filter(({ kind, settled }) => kind !== ActionKind.RELEASE && settled?.outcome !== Outcome.REFUSED);
+  const begun = ledger.filter(({ kind, node, settled }) => !node && kind !== ActionKind.RELEASE && settled?.outcome !== Outcome.REFUSED);
   if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
   const limit = Math.max(1, Math.floor((all * hourlyPercent) / 100));
   const changing = begun.filter(({ settled }) => settled?.outcome !== Outcome.FAILED || settled.reason !== BUDGET);

@@ -12,11 +12,13 @@ import { Actuator } from "@hullmark/actuator/core/actuator";
 import { type ActuatorFailpoint, CLUSTER_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
 import { ClusterHands, STUCK_MS } from "@hullmark/actuator/core/cluster-hands";
 import type { LocalLimits } from "@hullmark/actuator/core/hands";
+import { overLocalLimit } from "@hullmark/actuator/core/local-limits";
 import type { ClusterPod } from "@hullmark/actuator/ports/cluster";
 import { EngineError } from "@hullmark/actuator/ports/engine";
+import type { LedgerEntry } from "@hullmark/actuator/ports/ledger";
 import { AnswerTooLarge, type ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
-import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, IntentSchema, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeCluster, FakeFence, FakeRollouts } from "../fakes/cluster.ts";
 import { type AddedPod, IDENTITY, type IntentInit, LIFE_MS, podIntent } from "../fakes/pod-intent.ts";
@@ -213,6 +215,18 @@ describe("what it cannot be made to do", () => {
     expect(outcomes().at(-1)).toBe("REFUSED cooling-down");
     expect(cluster.evicted).toEqual(["shop/web-x1"]);
   });
+});
+
+test("marks on nodes and lifts take nothing of the limits of pods, by their number or a name that is one's: they have their own", () => {
+  const before = { restartPolicy: { name: "", maximumRetryCount: 0 }, containerId: "", settled: undefined, reported: false };
+  const at = { receivedAtMs: T0, expiresAtMs: T0 + LIFE_MS };
+  const entry = (name: string, kind: ActionKind): LedgerEntry => ({ ...before, ...at, intentId: randomUUID(), actionId: "A-7K2Q", name, kind });
+  const node = { nodeId: "00112233445566bb", name: "w-1", marks: [NodeMark.CORDON], reason: "boot" };
+  const ofNodes = [ActionKind.MARK_NODE, ActionKind.LIFT_NODE].map((kind) => ({ ...entry(node.name, kind), node }));
+  const [one, two] = [entry("shop/web", ActionKind.EVICT), entry("shop/cart", ActionKind.EVICT)];
+  const over = (name: string, ledger: readonly LedgerEntry[]) => overLocalLimit(name, ledger, 100, T0, { ...LIMITS, hourlyPercent: 2 });
+  expect([over("shop/db", ofNodes), over("w-1", ofNodes), over("shop/db", [...ofNodes, one])]).toEqual([undefined, undefined, undefined]);
+  expect([over("shop/db", [...ofNodes, one, two]), over("shop/web", [...ofNodes, one])]).toEqual(["breaker", "cooling-down"]);
 });
 
 describe("a budget that forbids", () => {
