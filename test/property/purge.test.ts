@@ -189,4 +189,19 @@ describe("how it ends", () => {
     expect(uncontained([{ ...failed, reason: "engine" }])).toEqual([]);
     expect([T0, T0 + 2000].map((sinceMs) => isMeasuredEqual(PURGE, sinceMs, [at("new", CART)], chainsOf))).toEqual([true, false]);
   });
+
+  test("what is told of an older one after a newer has ended is ended by nothing that came before, and ends no newer failure", () => {
+    const told = (outcome: Outcome, reason: string): ActionRow => reportedPurge(sent, { ...report, outcome, reason }, T0 + 5000) as ActionRow;
+    const failed = told(Outcome.FAILED, "containment-failed");
+    const newer = (more: Partial<ActionRow>): ActionRow => ({ ...gone, id: "A-4", number: 4, ...more });
+    const left = (...rows: ActionRow[]): string[] => uncontained(rows).map(({ id }) => id);
+    const ended = { state: ActionState.DONE, reason: "", settledAtMs: T0 + 3000 };
+    const inVain = { state: ActionState.FAILED, reason: "containment-failed", settledAtMs: T0 + 3000 };
+    expect(left(newer(ended), failed)).toEqual([sent.id]);
+    expect(left(failed, newer({ ...inVain, purge: PURGE }))).toEqual(["A-4"]);
+    expect(left(failed, newer({ ...ended, purge: { ...PURGE, purgedAtMs: T0 + 6000 } }))).toEqual([]);
+    expect(left(told(Outcome.DONE, ""), newer(inVain))).toEqual(["A-4"]);
+    // The one that was measured equal again ends none that was told of since.
+    expect(left(failed, newer({ ...inVain, purge: { ...PURGE, purgedAtMs: T0, wellAtMs: T0 + 4000 } }))).toEqual([sent.id]);
+  });
 });

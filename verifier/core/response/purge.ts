@@ -185,12 +185,26 @@ function isOn({ chainId, layerIndex }: PurgeRow, { configDigest }: Of, chainsOf:
   return chainsOf(configDigest)[layerIndex] === chainId;
 }
 
-/** The last purge of each layer that was carried out, where it failed and the layer has not been measured equal since. One that is asked for, or came to nothing, ends no other. */
+/**
+ * Of each layer the last purge that failed, of which neither a newer one that was carried out, nor a measurement, has ended it. One that is asked for, or came to nothing, ends no other; nor does one
+ * of which it was told before: a report may come days late, and be of what was done after that.
+ */
 export function uncontained(rows: Iterable<ActionRow>): ActionRow[] {
-  const last = new Map<string, ActionRow>();
   const carriedOut = [...rows].filter((row) => row.purge?.purgedAtMs !== undefined || hasFailed(row));
-  for (const row of carriedOut.sort((a, b) => a.number - b.number)) last.set(`${row.nodeId}/${row.purge?.chainId}`, row);
-  return [...last.values()].filter((row) => hasFailed(row) && row.purge?.wellAtMs === undefined);
+  const ended = (row: ActionRow): boolean =>
+    row.purge?.wellAtMs !== undefined ||
+    carriedOut.some((other) => layerOf(other) === layerOf(row) && other.number > row.number && carriedOutAtMs(other) >= carriedOutAtMs(row));
+  const left = carriedOut.filter((row) => hasFailed(row) && !ended(row)).sort((a, b) => a.number - b.number);
+  return [...new Map(left.map((row) => [layerOf(row), row])).values()];
+}
+
+function layerOf({ nodeId, purge }: ActionRow): string {
+  return `${nodeId}/${purge?.chainId}`;
+}
+
+/** As far as is known here: when it was told. */
+function carriedOutAtMs({ purge, settledAtMs = 0 }: ActionRow): number {
+  return purge?.purgedAtMs ?? settledAtMs;
 }
 
 function hasFailed({ purge, state, reason }: ActionRow): boolean {
