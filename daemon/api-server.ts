@@ -52,6 +52,34 @@ export class AnswerTooLarge extends Error {
   }
 }
 
+/** How many objects a page of a list is asked for. */
+export class PageSize {
+  readonly #most: number;
+  #now: number;
+
+  constructor(most: number) {
+    this.#most = most;
+    this.#now = most;
+  }
+
+  /** Asks for a page: of what is too large at once for half as many, from then on. @throws AnswerTooLarge: one object alone is; whatever `get` throws */
+  async ask<T>(get: (limit: number) => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await get(this.#now);
+      } catch (error) {
+        if (!(error instanceof AnswerTooLarge) || this.#now === 1) throw error;
+        this.#now >>= 1;
+      }
+    }
+  }
+
+  /** Twice as many from now on. */
+  grow(): void {
+    this.#now = Math.min(this.#most, 2 * this.#now);
+  }
+}
+
 export class ApiServer {
   readonly #options: ApiServerOptions;
 

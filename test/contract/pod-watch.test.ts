@@ -152,12 +152,15 @@ test("it is followed from where a watch has begun, over the end that was asked f
   expect(view.followedMs).toBeUndefined();
 });
 
-test("a list that fails says nothing, and the next asks for fewer at once", async () => {
+test("a list that fails says nothing; a page that is too large is asked for at once in smaller ones, and of a pod that is by itself people are told", async () => {
   const { view, asked, problems } = await follow([new AnswerTooLarge(), { status: 403, body: {} }, page(7, [{ kind: "Pod" }])], []);
   expect(view.heardMs).toBeUndefined();
   expect(asked.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=50", "limit=50", "limit=50"]);
-  expect(problems).toHaveLength(3);
-  expect(problems[1]).toContain("403");
+  expect(problems).toHaveLength(2);
+  expect(problems[0]).toContain("403");
+  const alone = await follow([...Array.from({ length: 7 }, () => new AnswerTooLarge()), page(7, [])], []);
+  expect(alone.asked.flatMap((path) => /[?]limit=(\d+)/.exec(path)?.[1] ?? [])).toEqual(["100", "50", "25", "12", "6", "3", "1", "1"]);
+  expect(alone.problems[0]).toContain("an answer of more than");
 });
 
 test("a list is asked for in small pages only where an answer was too large, and until one has come whole", async () => {

@@ -1,5 +1,5 @@
 /** {@link Cluster} by the API server: pods, the Eviction API (policy/v1) with the pod's uid as precondition, and Events. */
-import { AnswerTooLarge, type ApiServer } from "@hullmark/daemon/api-server";
+import { AnswerTooLarge, type ApiServer, PageSize } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "../../ports/cluster.ts";
 import { EngineError } from "../../ports/engine.ts";
@@ -59,7 +59,7 @@ const Table = z.object({
     .transform((rows) => rows ?? []),
 });
 const PAGE = 1000;
-/** Pages and attempts at one. Beyond so many pods a limit that is a share of them holds nothing back any more. */
+/** Beyond so many pods a limit that is a share of them holds nothing back any more. */
 const MAX_PAGES = 50;
 export class KubernetesCluster implements Cluster {
   readonly #api: Pick<ApiServer, "get" | "post">;
@@ -80,25 +80,24 @@ export class KubernetesCluster implements Cluster {
 
   async countRunning(): Promise<number> {
     const running = `/api/v1/pods?fieldSelector=${encodeURIComponent("status.phase=Running")}&includeObject=None`;
-    let [count, limit] = [0, PAGE];
+    const size = new PageSize(PAGE);
+    let count = 0;
     for (let page = 0, from = ""; page < MAX_PAGES; page++) {
-      const asked = `${running}&limit=${limit}${from && `&continue=${encodeURIComponent(from)}`}`;
+      const rest = from && `&continue=${encodeURIComponent(from)}`;
       const answer = await ask(() =>
-        this.#api.get(asked, TABLE).catch((error: unknown) => {
-          if (error instanceof AnswerTooLarge) return undefined;
-          throw error;
-        }),
+        size
+          .ask((limit) => this.#api.get(`${running}&limit=${limit}${rest}`, TABLE))
+          .catch((error: unknown) => {
+            if (error instanceof AnswerTooLarge) return undefined;
+            throw error;
+          }),
       );
-      if (!answer) {
-        // A row has what a node wrote of its own pod's status, however long. Too few counted allow less, and one action at least.
-        if (limit === 1) break;
-        limit >>= 1;
-        continue;
-      }
+      // A row has what a node wrote of its own pod's status, however long. Too few counted allow less, and one action at least.
+      if (!answer) break;
       if (answer.status !== 200) throw problem(answer, "list pods");
       const { rows, metadata } = Table.parse(answer.body);
       count += rows.length;
-      limit = Math.min(PAGE, 2 * limit);
+      size.grow();
       from = metadata.continue;
       if (from === "") break;
     }

@@ -1,6 +1,6 @@
 /** Objects of Hullmark's kinds that teams write in their namespaces: followed in all of them, and what came of each is written into its status. */
 
-import { AnswerTooLarge, type ApiServer } from "@hullmark/daemon/api-server";
+import { type ApiServer, PageSize } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import { fewAtATime } from "./few-at-a-time.ts";
 import { follow, type InForce, type SaidCondition, SaidStatus, type Surroundings, toSay, writeCondition } from "./follow.ts";
@@ -135,18 +135,11 @@ function pathOf({ plural, name }: ObjectKind): string {
 
 async function list(api: Api, path: string, kind: ObjectKind): Promise<{ kept: Kept; resourceVersion: string }> {
   const kept = new Kept(kind);
-  let page = kind.page;
+  const size = new PageSize(kind.page);
   let seen = 0;
   for (let token = ""; ; ) {
-    const asked = `${path}${path.includes("?") ? "&" : "?"}limit=${page}${token ? `&continue=${encodeURIComponent(token)}` : ""}`;
-    const read = await api.get(asked).catch((error: unknown) => {
-      if (error instanceof AnswerTooLarge && page > 1) return undefined;
-      throw error;
-    });
-    if (!read) {
-      page >>= 1;
-      continue;
-    }
+    const rest = token && `&continue=${encodeURIComponent(token)}`;
+    const read = await size.ask((limit) => api.get(`${path}${path.includes("?") ? "&" : "?"}limit=${limit}${rest}`));
     if (read.status !== 200) throw new Error(`the API server answers ${read.status} to list ${kind.plural}`);
     const { metadata, items } = List.parse(read.body);
     for (const item of items) kept.keep(followed(item));

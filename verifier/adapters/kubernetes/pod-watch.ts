@@ -1,6 +1,6 @@
 /** {@link PodView} by list and watch of every pod: listed once in pages, then followed from there, and listed again only where that cannot go on. */
 
-import { AnswerTooLarge, type ApiServer, WatchRefused } from "@hullmark/daemon/api-server";
+import { type ApiServer, PageSize, WatchRefused } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { PodConfigMaps, PodContainer, PodRecord, PodTemplateNames, PodView } from "../../ports/pod-view.ts";
@@ -51,7 +51,7 @@ export class PodWatch implements PodView {
   #version: string | undefined;
   #heardMs: number | undefined;
   #followedMs: number | undefined;
-  #pagePods = PAGE_PODS;
+  readonly #pageSize = new PageSize(PAGE_PODS);
 
   constructor(options: PodWatchOptions) {
     this.#options = options;
@@ -125,11 +125,8 @@ export class PodWatch implements PodView {
     let version: string;
     do {
       const askedMs = clock.nowMs();
-      const path = `/api/v1/pods?limit=${this.#pagePods}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
-      const { status, body } = await api.get(path).catch((error: unknown) => {
-        if (error instanceof AnswerTooLarge) this.#pagePods = Math.max(1, this.#pagePods >> 1);
-        throw error;
-      });
+      const rest = next && `&continue=${encodeURIComponent(next)}`;
+      const { status, body } = await this.#pageSize.ask((limit) => api.get(`/api/v1/pods?limit=${limit}${rest}`));
       if (status !== 200) throw new Error(`the API server answers ${status} to list pods`);
       const { metadata, items } = Page.parse(body);
       for (const item of items) {
@@ -141,7 +138,7 @@ export class PodWatch implements PodView {
       if (next === "") this.#heardMs = askedMs;
     } while (next !== "");
     // What was too large may be gone by the next list, or may not: beginning with whole pages would cost as many attempts again, and their pauses.
-    this.#pagePods = Math.min(PAGE_PODS, 2 * this.#pagePods);
+    this.#pageSize.grow();
     const before = this.#objects;
     const changed = new Set<string>();
     for (const [uid, { record, resourceVersion }] of objects) if (before.get(uid)?.resourceVersion !== resourceVersion) changed.add(record.uid);
