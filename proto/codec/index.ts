@@ -9,5 +9,6 @@ export * from "./intent.ts";
 export * from "./path.ts";
 export * from "./quote-binding.ts";
 export * from "./record.ts";
+export * from "./sandbox.ts";
 export * from "./state-tree.ts";
 export * from "./tree.ts";

@@ -1,5 +1,6 @@
 /** What CRI tells of a container as {@link ContainerFacts}. Where interface and OCI configuration both tell, the latter is believed: it is what was run. */
 import { posix } from "node:path";
+import { SANDBOX_NAME } from "@hullmark/proto/codec";
 import type { Container, ContainerStatus, Image, PodSandboxStatus } from "@hullmark/proto/cri";
 import { hostsEntries } from "../../core/hosts-file.ts";
 import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
@@ -36,7 +37,7 @@ export function containerFacts(told: Told): ContainerFacts {
   const hostNamespaces = sharedNamespaces(spec, told.sandboxInfo?.runtimeSpec ?? undefined);
   return {
     id: status.id,
-    name: pod ? `${pod.namespace}/${pod.name}/${pod.container || "(sandbox)"}` : (status.metadata?.name ?? status.id.slice(0, 12)),
+    name: pod ? `${pod.namespace}/${pod.name}/${pod.container || SANDBOX_NAME}` : (status.metadata?.name ?? status.id.slice(0, 12)),
     pid: info.pid,
     startedAtMs: Number((status.startedAt || status.createdAt) / 1_000_000n),
     rootPath: spec.root?.path ?? undefined,

@@ -1,4 +1,5 @@
 /** Results: workloads, drifts, and what is counted of them. Synchronous; runs in the store's threads. */
+import { SANDBOX_NAME } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
@@ -6,8 +7,8 @@ import type { DriftFilter, ExcusedCount, OpenDriftCount, Page, ResultCounts, Wor
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
-/** How the name of a pod's sandbox ends; no container of a pod may be called so. */
-const SANDBOX = "/(sandbox)";
+/** How the name of a pod's sandbox ends. */
+const SANDBOX = `/${SANDBOX_NAME}`;
 
 interface Body {
   readonly body: string;
