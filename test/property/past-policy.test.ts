@@ -147,6 +147,8 @@ test("a policy that finds something everywhere is gone through within bounds, an
   const window = { sinceMs: SINCE, untilMs: NOW };
   const { drifts, omitted } = await readDriftRecord(store, window, new Rejudge(POLICY, POLICY), now, async () => {}, new AbortController().signal);
   expect([drifts.length, omitted]).toEqual([MAX_DRIFTS, 500]);
+  // By which ladder and pause tell services of one name apart.
+  expect(drifts[0]?.row.service).toBe("project/shop");
 });
 
 test("under the policy in force nothing is otherwise; under any, no hour has more actions than the breaker lets through", async () => {

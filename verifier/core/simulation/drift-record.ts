@@ -121,7 +121,7 @@ function newlyFound({ changed }: Simulation, nowMs: number): DriftRecord {
 }
 
 function rowOf(number: number, node: ChangedContainer["node"], workload: ChangedContainer["after"]["row"], finding: Finding, openedMs: number): DriftRow {
-  const { containerId, containerName, imageReference, configDigest } = workload;
+  const { containerId, containerName, service, imageReference, configDigest } = workload;
   const { key, kind, place, severity, path, summary, layerIndex, executable, changedAtMs } = finding;
   return {
     ...{
@@ -132,6 +132,7 @@ function rowOf(number: number, node: ChangedContainer["node"], workload: Changed
       containerId,
       containerName,
       workload: workload.workload,
+      service,
       imageReference,
       configDigest,
     },
