@@ -55,6 +55,7 @@ export interface ScriptedContainer {
   readonly name: string;
   /** Its name where it is not told. */
   readonly workload?: string;
+  readonly labels?: Readonly<Record<string, string>>;
   /** The pod that it is of, as its kubelet labels it. */
   readonly pod?: MessageInitShape<typeof ContainerIdentitySchema>["pod"];
   /** `untold`: the node does not read the configuration, as where its runtime keeps none as a file. */
@@ -290,7 +291,7 @@ export class Attester {
   }
 }
 
-function partsOf({ id, name, workload = name, pod, image, measuring, ...rest }: ScriptedContainer, policyDigest: Uint8Array) {
+function partsOf({ id, name, workload = name, labels = {}, pod, image, measuring, ...rest }: ScriptedContainer, policyDigest: Uint8Array) {
   const { layers, upper } = measuring ? { layers: [], upper: new Map<string, Buffer>() } : rest;
   const tree = new PatriciaTree();
   for (const [path, record] of upper) tree.set(pathKey(Buffer.from(path, "latin1")), recordDigest(record));
@@ -305,6 +306,7 @@ function partsOf({ id, name, workload = name, pod, image, measuring, ...rest }: 
         imageId: image.configDigest,
         configDigest: image.untold ? "" : image.configDigest,
         workload,
+        labels,
         ...(pod && { pod }),
       }),
     ),

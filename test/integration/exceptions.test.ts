@@ -10,7 +10,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
-import type { Attester } from "../fakes/attester.ts";
+import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
@@ -49,9 +49,14 @@ async function start(more = ""): Promise<void> {
   await node.connect();
 }
 
-/** A container with one file more than its image; without a workload it is known by its name. */
+/** Services of one name, each of a Compose project of its own. */
+function web(index: number, added: readonly string[]): ScriptedContainer {
+  return { ...scriptedWeb(image, index, added), workload: "web", labels: { "com.docker.compose.project": `shop-${index}` } };
+}
+
+/** A container with one file more than its image. */
 async function drifted(index = 1, path = "etc/added"): Promise<string> {
-  node.set(scriptedWeb(image, index, [path]));
+  node.set(web(index, [path]));
   await node.report();
   await expect.poll(async () => (await open()).filter(({ containerName }) => containerName === `web-${index}`).length, POLL).toBe(1);
   return (await open()).find(({ containerName }) => containerName === `web-${index}`)?.id ?? "";
@@ -90,6 +95,7 @@ test("asked for by one person and approved by another, it counts within seconds,
     {
       ...{ id: exception, state: "requested", driftId: id, requestedBy: "some-responder", containerName: "web-1" },
       scope: {
+        service: "shop-1/web",
         place: "upper",
         kind: "added",
         severity: Severity.MEDIUM,
@@ -108,26 +114,26 @@ test("asked for by one person and approved by another, it counts within seconds,
   expect((await workload("web-1"))?.reasons).toContainEqual(expect.objectContaining({ code: "exception", detail: expect.stringContaining(exception) }));
   await expect.poll(() => alertsOf(receiver, "added").map(({ status }) => status), POLL).toEqual(["firing", "resolved"]);
   // Another content of the same file is another drift.
-  node.set({ ...scriptedWeb(image, 1, ["etc/added"]), upper: new Map([...scriptedWeb(image, 1, ["etc/added"]).upper, ["etc/added", other()]]) });
+  node.set({ ...web(1, ["etc/added"]), upper: new Map([...web(1, ["etc/added"]).upper, ["etc/added", other()]]) });
   await node.report();
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.OPEN);
-  node.set(scriptedWeb(image, 1, ["etc/added"]));
+  node.set(web(1, ["etc/added"]));
   await node.report();
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.NOTICE);
-  // Another container has no part in it.
+  // A service of its name in another project has no part in it.
   const second = await drifted(2);
   expect((await drift(second))?.exception).toBe("");
   // A quarter of its life before the end people are reminded; at the end it is drift again, and told again.
   verifier.clock.shiftMs += 6 * DAY_MS;
   await expect.poll(() => alertsOf(receiver, "exception-ending").map(({ status }) => status), POLL).toEqual(["firing"]);
-  expect(alertsOf(receiver, "exception-ending")[0]).toMatchObject({ nextCommand: `hullmark exception show ${exception}`, workload: "web-1" });
+  expect(alertsOf(receiver, "exception-ending")[0]).toMatchObject({ nextCommand: `hullmark exception show ${exception}`, workload: "web" });
   verifier.clock.shiftMs += 2 * DAY_MS;
   await expect.poll(async () => (await listed()).map(({ state }) => state), POLL).toEqual(["expired"]);
   await expect.poll(() => alertsOf(receiver, "exception-ending").map(({ status }) => status), POLL).toEqual(["firing", "resolved"]);
 });
 
 function other(): Buffer {
-  return scriptedWeb(image, 1, ["etc/different"]).upper.get("etc/different") as Buffer;
+  return web(1, ["etc/different"]).upper.get("etc/different") as Buffer;
 }
 
 test("what ends is drift again on what runs, by a day or by somebody's word; what is decided holds over a restart", async () => {
@@ -211,8 +217,8 @@ test("what is too broad is refused with what would do, and that does", async () 
 
 test("it counts where the node does not tell which image runs: the registry does", async () => {
   await start();
-  const web = scriptedWeb(image, 1, ["etc/added"]);
-  node.set({ ...web, image: { ...web.image, untold: true } });
+  const told = web(1, ["etc/added"]);
+  node.set({ ...told, image: { ...told.image, untold: true } });
   await node.report();
   await expect.poll(async () => (await open()).map(({ configDigest }) => configDigest), POLL).toEqual([image.configDigest]);
   const id = (await open())[0]?.id ?? "";
@@ -227,9 +233,9 @@ test("people use it by the command", async () => {
   const responder = await hullmarkOf(verifier, "responder");
   expect((await responder("drift", "show", id)).out).toContain(`hullmark exception request ${id} --seen ${(await drift(id))?.seen}`);
   const asked = await responder("exception", "request", id, "-m", "seed data", "--until", "2d");
-  expect(asked).toMatchObject({ code: 0, out: expect.stringMatching(/Content +as it was seen/) });
+  expect(asked).toMatchObject({ code: 0, out: expect.stringMatching(/Content +as it was seen[\s\S]*Service +shop-1\/web alone/) });
   const [, exception = ""] = /exception approve (X-\w+)/.exec(asked.out) ?? [];
-  expect((await responder("exception", "ls")).out).toMatch(new RegExp(`${exception} +requested +web-1 +/etc/added +in 4[78]h|2d`));
+  expect((await responder("exception", "ls")).out).toMatch(new RegExp(`${exception} +requested +shop-1/web +/etc/added +in 4[78]h|2d`));
   const wide = await responder("exception", "request", id, "-m", "x", "--path", "/**");
   expect(wide).toMatchObject({ code: 2, err: expect.stringContaining("leave --path and --any-content out") });
   const approver = await hullmarkOf(verifier, "approver");
