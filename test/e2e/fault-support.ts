@@ -102,15 +102,15 @@ export async function eventually<T>(what: string, ask: () => Promise<T>, holds: 
       last = error instanceof Error ? error.message : error;
     }
     if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${String(JSON.stringify(last)).slice(0, 3000)}`);
-    await sleep(Math.max(pauseMs, restAfter(askedMs)));
+    await restAfter(askedMs, pauseMs);
   }
 }
 
 /**
  * What is asked is often a program that is started for it. Where that takes long the machine is busy, and asking at once again would keep it so.
- * @param askedMs when it was asked, by `performance.now()` @returns ms until it may be asked again
+ * @param askedMs when it was asked, by `performance.now()` @param leastMs to wait in any case
  */
-export const restAfter = (askedMs: number): number => Math.min(3000, 2 * (performance.now() - askedMs));
+export const restAfter = (askedMs: number, leastMs: number): Promise<void> => sleep(Math.max(leastMs, Math.min(3000, 2 * (performance.now() - askedMs))));
 
 /**
  * Has one action begin, and kills the verifier at each of these places in turn, while it goes on from where it was. It runs on in the end.

@@ -57,7 +57,7 @@ export async function eventually<T>(look: () => Promise<T>, done: (seen: T) => b
     const askedMs = performance.now();
     const seen = await look();
     if (done(seen) || Date.now() > untilMs) return seen;
-    await new Promise((resolve) => setTimeout(resolve, Math.max(1_000, restAfter(askedMs))));
+    await restAfter(askedMs, 1_000);
   }
 }
 

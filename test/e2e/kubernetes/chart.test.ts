@@ -110,7 +110,7 @@ async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean,
     if (done(seen)) return seen;
     if (Date.now() > untilMs)
       throw new Error(`not within ${withinMs} ms: ${JSON.stringify(seen).slice(0, 4000)}\n${await here("get", "pods,events").catch(String)}`);
-    await new Promise((resolve) => setTimeout(resolve, Math.max(1_000, restAfter(askedMs))));
+    await restAfter(askedMs, 1_000);
   }
 }
 
