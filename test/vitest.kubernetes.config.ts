@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LONG } from "./e2e/long.ts";
 
 /** What is done to a cluster that is given (deploy/testbed/README.md), and all that is. */
 const GIVEN = "test/e2e/kubernetes/any-cluster.test.ts";
@@ -9,7 +10,7 @@ export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,
     include: given ? [GIVEN] : ["test/e2e/kubernetes/**/*.test.ts"],
-    exclude: given ? [] : [GIVEN],
+    exclude: given ? [] : [GIVEN, ...(LONG ? [] : ["**/*.long.test.ts"])],
     fileParallelism: false,
     testTimeout: 180_000,
     hookTimeout: 600_000,
