@@ -27,6 +27,7 @@ import { restAfter } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { LONG } from "../long.ts";
 import { anyCluster } from "./any-cluster.ts";
 import { CHART, chartHelm, chartSettings, shipImages } from "./chart-release.ts";
 import { contexts } from "./contexts.ts";
@@ -972,7 +973,7 @@ describe("the chart", () => {
     await started(second.slice(0, second.indexOf("_")));
   });
 
-  trainingLab(onCall);
+  if (LONG) trainingLab(onCall);
 
   test("keeps out what the policy refuses, where that is asked for, and nothing of its own", async () => {
     const key = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" });
@@ -1020,16 +1021,17 @@ spec:
     expect(await here("auth", "can-i", "patch", "validatingwebhookconfigurations/other", `--as=${VERIFIER}`).catch(() => "no")).toMatch(/^no/);
   });
 
-  rotatedCertificates(atWork);
+  if (LONG) rotatedCertificates(atWork);
 
-  tpmNodes(() => {
-    const [tpm] = bed.tpms;
-    if (!tpm) throw new Error("no TPM");
-    return {
-      ...{ cluster, tpm, namespace: NAMESPACE, apply, eventually, upgrade },
-      hullmark: (...args) => plugin(cluster.kubeconfig, ...args),
-    };
-  });
+  if (LONG)
+    tpmNodes(() => {
+      const [tpm] = bed.tpms;
+      if (!tpm) throw new Error("no TPM");
+      return {
+        ...{ cluster, tpm, namespace: NAMESPACE, apply, eventually, upgrade },
+        hullmark: (...args) => plugin(cluster.kubeconfig, ...args),
+      };
+    });
 
   test("uninstalls, and leaves nothing", async () => {
     forward?.kill();

@@ -15,6 +15,7 @@ import type { ExpectedDrift } from "../expected-drift.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { LONG } from "../long.ts";
 import { CANARY, plantCanary, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
@@ -315,7 +316,8 @@ describe("attacks", () => {
         attacked(watched(), scenario, `victim-${scenarios.indexOf(scenario)}${inLayer(scenario) ? "-layer" : ""}`));
   };
 
-  describe.concurrent("each on a pod of its own", () => attacks([...POD_SCENARIOS.filter((each) => !inLayer(each)), HOSTS_LINE]));
+  // All of them are tried at the runtime's port (cri.test.ts), some in an agent's own pod (in-pod-agent.ts), at every change.
+  describe.concurrent("each on a pod of its own", () => attacks([...(LONG ? POD_SCENARIOS.filter((each) => !inLayer(each)) : []), HOSTS_LINE]));
   // Every pod of the image has them.
   describe("on a layer", () => attacks(POD_SCENARIOS.filter(inLayer)));
 

@@ -17,6 +17,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { alertsOf, type HttpReceiver } from "../../fakes/http-receiver.ts";
 import { untar } from "../../fakes/untar.ts";
 import { eventually, logEntries } from "../fault-support.ts";
+import { LONG } from "../long.ts";
 import { type Acting, type ActingBed, type KubernetesPod, WITHIN_MS } from "./acting.ts";
 import { pod, podSpec } from "./workloads.ts";
 
@@ -150,22 +151,23 @@ export function evictions(of: () => EvictingBed, actingOf: () => Acting): void {
     }
   }
 
-  test("the verifier is killed at each step of a capture and an eviction: one eviction, and it is done", { timeout: 900_000 }, async () => {
-    acting.logsOnFailure();
-    await acting.apply(deployment("evict-killed", 1));
-    const [victim] = await acting.clean("evict-killed", 1);
-    const { name, uid } = victim?.metadata ?? { name: "", uid: "" };
-    await acting.killedAt([...CAPTURING_FAILPOINTS, ...RESPONSE_FAILPOINTS], () => acting.write(name));
-    const all = await acting.actionIs(name, "done", ({ state }) => state === "done");
-    // What is not judged yet when the verifier is back is not issued: it is withdrawn, and decided on anew.
-    const begun = all.filter(({ state }) => state !== "withdrawn");
-    expect(begun.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["evict done"]);
-    await holdsWhatWasThere(begun[0]?.id ?? "", name);
-    expect((await acting.clean("evict-killed", 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
-    expect((await acting.events(uid)).filter(({ reason }) => reason === "Evicted")).toHaveLength(1);
-    // What took its place is left alone.
-    expect(await acting.told("evict-killed-")).toHaveLength(all.length);
-  });
+  if (LONG)
+    test("the verifier is killed at each step of a capture and an eviction: one eviction, and it is done", { timeout: 900_000 }, async () => {
+      acting.logsOnFailure();
+      await acting.apply(deployment("evict-killed", 1));
+      const [victim] = await acting.clean("evict-killed", 1);
+      const { name, uid } = victim?.metadata ?? { name: "", uid: "" };
+      await acting.killedAt([...CAPTURING_FAILPOINTS, ...RESPONSE_FAILPOINTS], () => acting.write(name));
+      const all = await acting.actionIs(name, "done", ({ state }) => state === "done");
+      // What is not judged yet when the verifier is back is not issued: it is withdrawn, and decided on anew.
+      const begun = all.filter(({ state }) => state !== "withdrawn");
+      expect(begun.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["evict done"]);
+      await holdsWhatWasThere(begun[0]?.id ?? "", name);
+      expect((await acting.clean("evict-killed", 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
+      expect((await acting.events(uid)).filter(({ reason }) => reason === "Evicted")).toHaveLength(1);
+      // What took its place is left alone.
+      expect(await acting.told("evict-killed-")).toHaveLength(all.length);
+    });
 
   test("a disruption budget that forbids is waited for, and told of; when it gives way the pod goes", { timeout: 900_000 }, async () => {
     acting.logsOnFailure();
@@ -189,46 +191,47 @@ export function evictions(of: () => EvictingBed, actingOf: () => Acting): void {
     expect((await acting.clean("evict-till", 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
   });
 
-  test("what budgets forbid for as long as policy waits is isolated then, or left to people, who are told, as policy says; nothing is deleted", {
-    timeout: 900_000,
-  }, async () => {
-    acting.logsOnFailure();
-    const apps = ["budget-next", "budget-people"] as const;
-    const budget = (app: string): object => ({
-      ...{ apiVersion: "policy/v1", kind: "PodDisruptionBudget", metadata: { name: app } },
-      spec: { minAvailable: 1, selector: { matchLabels: { app } } },
-    });
-    await acting.apply(...apps.flatMap((app) => [deployment(app, 1), budget(app)]));
-    const victims = new Map<string, KubernetesPod["metadata"]>();
-    for (const app of apps) for (const { metadata } of await acting.clean(app, 1)) victims.set(app, metadata);
-    const podOf = (app: (typeof apps)[number]) => victims.get(app) ?? { name: "", uid: "" };
-    try {
-      // Of each a path of its own, and so an alert.
-      for (const app of apps) await acting.victim(podOf(app).name).sh(`echo x > /srv/${app}`);
-      const next = await acting.actionIs(podOf("budget-next").name, "isolated", ({ kind, state }) => kind === "isolate" && state === "done");
-      expect(next.filter(({ kind, state, reason }) => kind === "evict" && state === "failed" && reason === "pdb")).not.toEqual([]);
-      await eventually(
-        "whoever is on call is told that it came to nothing",
-        async () => alertsOf(of().pager, "added").filter(({ path }) => path === "/srv/budget-people"),
-        (pages) =>
-          pages.some(({ status, description }) => status === "firing" && /^Failed to evict default\/budget-people-\S+ on \S+: pdb /m.test(description)),
-        WITHIN_MS,
-      );
-      expect((await acting.told(podOf("budget-people").name)).map(({ kind, state, reason }) => [kind, state, reason])).toEqual([["evict", "failed", "pdb"]]);
-      for (const app of apps) {
-        const { name, uid } = podOf(app);
-        const now = await acting.podsOf(app);
-        expect(now).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
-        expect(now[0]?.metadata).not.toHaveProperty("deletionTimestamp");
-        const reasons = (await acting.events(uid)).map(({ reason }) => reason);
-        expect(reasons).toEqual(expect.arrayContaining(["Drifted", "EvictionWaits", "EvictionFailed", ...(app === "budget-next" ? ["Isolated"] : [])]));
-        expect(reasons).not.toContain("Evicted");
-        await acting.toldWithEntry(name, "EvictionWaits", "EvictionFailed");
+  if (LONG)
+    test("what budgets forbid for as long as policy waits is isolated then, or left to people, who are told, as policy says; nothing is deleted", {
+      timeout: 900_000,
+    }, async () => {
+      acting.logsOnFailure();
+      const apps = ["budget-next", "budget-people"] as const;
+      const budget = (app: string): object => ({
+        ...{ apiVersion: "policy/v1", kind: "PodDisruptionBudget", metadata: { name: app } },
+        spec: { minAvailable: 1, selector: { matchLabels: { app } } },
+      });
+      await acting.apply(...apps.flatMap((app) => [deployment(app, 1), budget(app)]));
+      const victims = new Map<string, KubernetesPod["metadata"]>();
+      for (const app of apps) for (const { metadata } of await acting.clean(app, 1)) victims.set(app, metadata);
+      const podOf = (app: (typeof apps)[number]) => victims.get(app) ?? { name: "", uid: "" };
+      try {
+        // Of each a path of its own, and so an alert.
+        for (const app of apps) await acting.victim(podOf(app).name).sh(`echo x > /srv/${app}`);
+        const next = await acting.actionIs(podOf("budget-next").name, "isolated", ({ kind, state }) => kind === "isolate" && state === "done");
+        expect(next.filter(({ kind, state, reason }) => kind === "evict" && state === "failed" && reason === "pdb")).not.toEqual([]);
+        await eventually(
+          "whoever is on call is told that it came to nothing",
+          async () => alertsOf(of().pager, "added").filter(({ path }) => path === "/srv/budget-people"),
+          (pages) =>
+            pages.some(({ status, description }) => status === "firing" && /^Failed to evict default\/budget-people-\S+ on \S+: pdb /m.test(description)),
+          WITHIN_MS,
+        );
+        expect((await acting.told(podOf("budget-people").name)).map(({ kind, state, reason }) => [kind, state, reason])).toEqual([["evict", "failed", "pdb"]]);
+        for (const app of apps) {
+          const { name, uid } = podOf(app);
+          const now = await acting.podsOf(app);
+          expect(now).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
+          expect(now[0]?.metadata).not.toHaveProperty("deletionTimestamp");
+          const reasons = (await acting.events(uid)).map(({ reason }) => reason);
+          expect(reasons).toEqual(expect.arrayContaining(["Drifted", "EvictionWaits", "EvictionFailed", ...(app === "budget-next" ? ["Isolated"] : [])]));
+          expect(reasons).not.toContain("Evicted");
+          await acting.toldWithEntry(name, "EvictionWaits", "EvictionFailed");
+        }
+      } finally {
+        await acting.kubectl("delete", ...apps.flatMap((app) => [`poddisruptionbudget/${app}`, `deployment/${app}`]), "--wait=false");
       }
-    } finally {
-      await acting.kubectl("delete", ...apps.flatMap((app) => [`poddisruptionbudget/${app}`, `deployment/${app}`]), "--wait=false");
-    }
-  });
+    });
 
   test("a pod that nobody would make again is left as it is, and that is told", { timeout: 600_000 }, async () => {
     acting.logsOnFailure();

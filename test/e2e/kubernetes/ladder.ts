@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../fault-support.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { LONG } from "../long.ts";
 import { type Acting, isUnmarked, type KubernetesNode, marking, type ToldAction, UNTRUSTED, untrustedTaints, WITHIN_MS } from "./acting.ts";
 import { otherNodes } from "./other-nodes.ts";
 import type { RollbackBed } from "./rollbacks.ts";
@@ -116,153 +117,157 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
     return action;
   }
 
-  test("a node whose TPM quotes another boot than policy lists is cordoned, and nothing is done to what runs there; listed, it is lifted", {
-    timeout: 600_000,
-  }, async () => {
-    acting.logsOnFailure();
-    const { bed, stack } = of();
-    const [agent] = stack.agents;
-    await acting.apply(deployment("ladder-mode"));
-    const { name, uid } = await podOf("ladder-mode");
-    const measured = randomBytes(32);
-    const booted = hash("sha256", Buffer.concat([EMPTY_PCR, measured]), "hex");
-    const listing = (...values: readonly string[]): readonly [string, string] => [
-      "  mode: enforce",
-      `  mode: enforce\n  nodes: [{ name: all, boot: { eventLog: optional }, pcrs: { "4": [${values.map((value) => `"${value}"`).join(", ")}] } }]`,
-    ];
-    const before = listing(EMPTY_PCR.toString("hex"));
-    await acting.underPolicy("booted", [marking("pcr"), before], async () => {
-      // A software TPM serves one client at a time.
-      await agent?.stop();
-      const chip = new Tpm();
-      await chip.open(bed.tpms[0]?.tcti ?? "");
-      await chip.extendPcr(4, "sha256", measured);
-      await chip.close();
-      await agent?.start();
-      await marked();
-      const { drifts } = await stack.json<{ drifts: { kind: string; state: string; summary: string }[] }>("drift", "ls", "--all");
-      expect(drifts.filter(({ kind, state }) => kind === "pcr" && state === "open")).toMatchObject([{ summary: expect.stringContaining(booted) }]);
-      await acting.write(name);
-      await held("node-not-attested");
-      expect(await acting.told(name)).toEqual([]);
-      expect((await acting.podsOf("ladder-mode"))[0]?.metadata.uid).toBe(uid);
-      await acting.underPolicy("updated", [[before[1], listing(EMPTY_PCR.toString("hex"), booted)[1]]], lifted);
+  if (LONG)
+    test("a node whose TPM quotes another boot than policy lists is cordoned, and nothing is done to what runs there; listed, it is lifted", {
+      timeout: 600_000,
+    }, async () => {
+      acting.logsOnFailure();
+      const { bed, stack } = of();
+      const [agent] = stack.agents;
+      await acting.apply(deployment("ladder-mode"));
+      const { name, uid } = await podOf("ladder-mode");
+      const measured = randomBytes(32);
+      const booted = hash("sha256", Buffer.concat([EMPTY_PCR, measured]), "hex");
+      const listing = (...values: readonly string[]): readonly [string, string] => [
+        "  mode: enforce",
+        `  mode: enforce\n  nodes: [{ name: all, boot: { eventLog: optional }, pcrs: { "4": [${values.map((value) => `"${value}"`).join(", ")}] } }]`,
+      ];
+      const before = listing(EMPTY_PCR.toString("hex"));
+      await acting.underPolicy("booted", [marking("pcr"), before], async () => {
+        // A software TPM serves one client at a time.
+        await agent?.stop();
+        const chip = new Tpm();
+        await chip.open(bed.tpms[0]?.tcti ?? "");
+        await chip.extendPcr(4, "sha256", measured);
+        await chip.close();
+        await agent?.start();
+        await marked();
+        const { drifts } = await stack.json<{ drifts: { kind: string; state: string; summary: string }[] }>("drift", "ls", "--all");
+        expect(drifts.filter(({ kind, state }) => kind === "pcr" && state === "open")).toMatchObject([{ summary: expect.stringContaining(booted) }]);
+        await acting.write(name);
+        await held("node-not-attested");
+        expect(await acting.told(name)).toEqual([]);
+        expect((await acting.podsOf("ladder-mode"))[0]?.metadata.uid).toBe(uid);
+        await acting.underPolicy("updated", [[before[1], listing(EMPTY_PCR.toString("hex"), booted)[1]]], lifted);
+      });
+      await done(name, "evict");
     });
-    await done(name, "evict");
-  });
 
   // Both wait more than they work.
-  test.concurrent("each severity has a rung of its own; drift that returns takes the next; what nobody can measure goes by its own rule", {
-    timeout: 900_000,
-  }, async () => {
-    acting.logsOnFailure();
-    const apps = ["ladder-tier-medium", "ladder-tier-high", "ladder-tier-critical", "ladder-again", "ladder-greedy"];
-    await acting.apply(...apps.map((app) => deployment(app)));
-    const [medium, high, critical, again, greedy] = await Promise.all(apps.map(podOf));
-    if (!medium || !high || !critical || !again || !greedy) throw new Error("no pod");
-    await acting.victim(greedy.name).sh(`mkdir /srv/many && cd /srv/many && seq 1 ${TOO_MANY} | xargs touch`);
-    for (const { name } of [medium, again]) await acting.write(name);
-    await acting.victim(high.name).sh(`echo x >> ${ACCEPTANCE.curl}`);
-    await acting.victim(critical.name).sh("chmod u+s /usr/bin/perl");
+  if (LONG)
+    test.concurrent("each severity has a rung of its own; drift that returns takes the next; what nobody can measure goes by its own rule", {
+      timeout: 900_000,
+    }, async () => {
+      acting.logsOnFailure();
+      const apps = ["ladder-tier-medium", "ladder-tier-high", "ladder-tier-critical", "ladder-again", "ladder-greedy"];
+      await acting.apply(...apps.map((app) => deployment(app)));
+      const [medium, high, critical, again, greedy] = await Promise.all(apps.map(podOf));
+      if (!medium || !high || !critical || !again || !greedy) throw new Error("no pod");
+      await acting.victim(greedy.name).sh(`mkdir /srv/many && cd /srv/many && seq 1 ${TOO_MANY} | xargs touch`);
+      for (const { name } of [medium, again]) await acting.write(name);
+      await acting.victim(high.name).sh(`echo x >> ${ACCEPTANCE.curl}`);
+      await acting.victim(critical.name).sh("chmod u+s /usr/bin/perl");
 
-    await done(high.name, "isolate");
-    await done(critical.name, "evict");
-    await done(again.name, "evict");
-    expect((await podOf("ladder-tier-critical")).uid).not.toBe(critical.uid);
-    await contradicted(medium.name);
-    expect(await acting.told(medium.name)).toEqual([]);
-    expect((await acting.podsOf("ladder-tier-medium"))[0]?.metadata.uid).toBe(medium.uid);
-    expect((await acting.podsOf("ladder-tier-high"))[0]?.metadata.uid).toBe(high.uid);
+      await done(high.name, "isolate");
+      await done(critical.name, "evict");
+      await done(again.name, "evict");
+      expect((await podOf("ladder-tier-critical")).uid).not.toBe(critical.uid);
+      await contradicted(medium.name);
+      expect(await acting.told(medium.name)).toEqual([]);
+      expect((await acting.podsOf("ladder-tier-medium"))[0]?.metadata.uid).toBe(medium.uid);
+      expect((await acting.podsOf("ladder-tier-high"))[0]?.metadata.uid).toBe(high.uid);
 
-    const successor = await podOf("ladder-again");
-    expect(successor.uid).not.toBe(again.uid);
-    await acting.write(successor.name);
-    await done(successor.name, "isolate");
-    expect((await acting.podsOf("ladder-again"))[0]?.metadata.uid).toBe(successor.uid);
+      const successor = await podOf("ladder-again");
+      expect(successor.uid).not.toBe(again.uid);
+      await acting.write(successor.name);
+      await done(successor.name, "isolate");
+      expect((await acting.podsOf("ladder-again"))[0]?.metadata.uid).toBe(successor.uid);
 
-    const gone = await done(greedy.name, "evict");
-    expect((await listed()).actions.find(({ id }) => id === gone?.id)).toMatchObject({ drift: "" });
-    expect((await podOf("ladder-greedy")).uid).not.toBe(greedy.uid);
-  });
+      const gone = await done(greedy.name, "evict");
+      expect((await listed()).actions.find(({ id }) => id === gone?.id)).toMatchObject({ drift: "" });
+      expect((await podOf("ladder-greedy")).uid).not.toBe(greedy.uid);
+    });
 
-  test.concurrent("what one node alone says of an image is not enough for all pods of a workload: it waits until people say yes", {
-    timeout: 600_000,
-  }, async () => {
-    acting.logsOnFailure();
-    // The second has nothing to go back to, and would be halted.
-    await acting.apply(deployment("ladder-word", signed.tagged), deployment("ladder-new", stranger.tagged));
-    await podOf("ladder-word");
-    const image = () => acting.kubectl("get", "deployment/ladder-word", "--output=jsonpath={.spec.template.spec.containers[0].image}");
-    await acting.kubectl("set", "image", "deployment/ladder-word", `web=${stranger.tagged}`);
-    await acting.kubectl("rollout", "status", "deployment/ladder-word", "--timeout=240s");
-    await held("one-node", 2);
-    for (const app of ["ladder-word-", "ladder-new-"]) expect(await acting.told(app)).toEqual([]);
-    expect(await image()).toBe(stranger.tagged);
-    const approved = [
-      "        untrusted: [rollback]\n        capture: { patience: 0s }\n      - name: modes",
-      "        untrusted: [rollback]\n        approvals: 1\n        capture: { patience: 0s }\n      - name: modes",
-    ] as const;
-    await acting.underPolicy("asked", [approved], async () => {
-      const asked = await acting.actionIs("ladder-word-", "asked for", ({ state }) => state === "awaiting");
-      expect(await image()).toBe(stranger.tagged);
-      expect(await of().stack.hullmark("action", "approve", asked.find(({ state }) => state === "awaiting")?.id ?? "")).toMatchObject({ code: 0 });
-      await acting.actionIs("ladder-word-", "done", ({ kind, state }) => kind === "rollback" && state === "done");
-      expect(await image()).toBe(signed.reference);
+  if (LONG)
+    test.concurrent("what one node alone says of an image is not enough for all pods of a workload: it waits until people say yes", {
+      timeout: 600_000,
+    }, async () => {
+      acting.logsOnFailure();
+      // The second has nothing to go back to, and would be halted.
+      await acting.apply(deployment("ladder-word", signed.tagged), deployment("ladder-new", stranger.tagged));
       await podOf("ladder-word");
+      const image = () => acting.kubectl("get", "deployment/ladder-word", "--output=jsonpath={.spec.template.spec.containers[0].image}");
+      await acting.kubectl("set", "image", "deployment/ladder-word", `web=${stranger.tagged}`);
+      await acting.kubectl("rollout", "status", "deployment/ladder-word", "--timeout=240s");
+      await held("one-node", 2);
+      for (const app of ["ladder-word-", "ladder-new-"]) expect(await acting.told(app)).toEqual([]);
+      expect(await image()).toBe(stranger.tagged);
+      const approved = [
+        "        untrusted: [rollback]\n        capture: { patience: 0s }\n      - name: modes",
+        "        untrusted: [rollback]\n        approvals: 1\n        capture: { patience: 0s }\n      - name: modes",
+      ] as const;
+      await acting.underPolicy("asked", [approved], async () => {
+        const asked = await acting.actionIs("ladder-word-", "asked for", ({ state }) => state === "awaiting");
+        expect(await image()).toBe(stranger.tagged);
+        expect(await of().stack.hullmark("action", "approve", asked.find(({ state }) => state === "awaiting")?.id ?? "")).toMatchObject({ code: 0 });
+        await acting.actionIs("ladder-word-", "done", ({ kind, state }) => kind === "rollback" && state === "done");
+        expect(await image()).toBe(signed.reference);
+        await podOf("ladder-word");
+      });
+      await held("one-node");
+      expect(await acting.told("ladder-new-")).toEqual([]);
+      expect(await acting.kubectl("get", "deployment/ladder-new", "--output=jsonpath={.spec.replicas} {.status.availableReplicas}")).toBe("1 1");
     });
-    await held("one-node");
-    expect(await acting.told("ladder-new-")).toEqual([]);
-    expect(await acting.kubectl("get", "deployment/ladder-new", "--output=jsonpath={.spec.replicas} {.status.availableReplicas}")).toBe("1 1");
-  });
 
-  test("an image's configuration that was altered in the node's content store has it cordoned; purged by hand and measured, it is lifted", {
-    timeout: 600_000,
-  }, async () => {
-    acting.logsOnFailure();
-    await acting.apply(deployment("ladder-store", signed.tagged));
-    const { name, uid } = await podOf("ladder-store");
-    const { containerdRoot } = of().cluster;
-    const blob = join(containerdRoot, "io.containerd.content.v1.content/blobs/sha256", signed.configDigest.replace("sha256:", ""));
-    const before = readFileSync(blob);
-    // Of the same size: what containerd would run after its next start.
-    const altered = Buffer.from(before.toString("latin1").replace("# buildkit", "# buildkat"), "latin1");
-    expect([altered.length, altered.equals(before)]).toEqual([before.length, false]);
-    await acting.underPolicy("stored", [marking("image")], async () => {
-      writeFileSync(blob, altered);
-      try {
-        const { drifts } = await eventually(
-          "it is found",
-          () => of().stack.json<{ drifts: { kind: string; origin: { place: string } }[] }>("drift", "ls", "--all", "--container", `default/${name}/web`),
-          (told) => told.drifts.some(({ origin }) => origin.place === "image"),
-          WITHIN_MS,
-        );
-        expect(drifts.find(({ origin }) => origin.place === "image")).toMatchObject({ kind: "replaced", state: "open" });
-        await marked();
-        expect((await acting.podsOf("ladder-store"))[0]?.metadata.uid).toBe(uid);
-        expect(await acting.told("ladder-store-")).toEqual([]);
-        const layerIndex = signed.diffIds.length - 1;
-        const [containers, images] = [[`default/${name}/web`], [expect.stringContaining("/acme/ladder")]].map((each) => expect.arrayContaining(each));
-        expect(await acting.affected()).toMatchObject([{ place: "image", layerIndex, open: true, containers, images }]);
-        // What runs of it goes first: of a configuration that is not there nobody says that it is altered, and that would lift the marks.
-        await acting.kubectl("delete", "deployment/ladder-store", "deployment/ladder-word", "--ignore-not-found");
-        await expect.poll(() => acting.affected(), { timeout: WITHIN_MS, interval: 1000 }).toMatchObject([{ place: "image", open: false, containers: [] }]);
-        await acting.takeOff([signed], () => !existsSync(blob));
-        const purge = await acting.purged(layerIndex);
-        expect((await acting.node()).spec.unschedulable).toBe(true);
-        await acting.apply(pod("ladder-stored", signed.tagged, { spec: { nodeName: of().cluster.nodeName, tolerations: [{ operator: "Exists" }] } }));
-        await eventually(
-          "it is measured equal",
-          () => of().stack.json<ToldAction>("action", "show", purge),
-          ({ state }) => state === "done",
-          WITHIN_MS,
-        );
-      } catch (error) {
-        writeFileSync(blob, before);
-        throw error;
-      }
-      await lifted();
+  if (LONG)
+    test("an image's configuration that was altered in the node's content store has it cordoned; purged by hand and measured, it is lifted", {
+      timeout: 600_000,
+    }, async () => {
+      acting.logsOnFailure();
+      await acting.apply(deployment("ladder-store", signed.tagged));
+      const { name, uid } = await podOf("ladder-store");
+      const { containerdRoot } = of().cluster;
+      const blob = join(containerdRoot, "io.containerd.content.v1.content/blobs/sha256", signed.configDigest.replace("sha256:", ""));
+      const before = readFileSync(blob);
+      // Of the same size: what containerd would run after its next start.
+      const altered = Buffer.from(before.toString("latin1").replace("# buildkit", "# buildkat"), "latin1");
+      expect([altered.length, altered.equals(before)]).toEqual([before.length, false]);
+      await acting.underPolicy("stored", [marking("image")], async () => {
+        writeFileSync(blob, altered);
+        try {
+          const { drifts } = await eventually(
+            "it is found",
+            () => of().stack.json<{ drifts: { kind: string; origin: { place: string } }[] }>("drift", "ls", "--all", "--container", `default/${name}/web`),
+            (told) => told.drifts.some(({ origin }) => origin.place === "image"),
+            WITHIN_MS,
+          );
+          expect(drifts.find(({ origin }) => origin.place === "image")).toMatchObject({ kind: "replaced", state: "open" });
+          await marked();
+          expect((await acting.podsOf("ladder-store"))[0]?.metadata.uid).toBe(uid);
+          expect(await acting.told("ladder-store-")).toEqual([]);
+          const layerIndex = signed.diffIds.length - 1;
+          const [containers, images] = [[`default/${name}/web`], [expect.stringContaining("/acme/ladder")]].map((each) => expect.arrayContaining(each));
+          expect(await acting.affected()).toMatchObject([{ place: "image", layerIndex, open: true, containers, images }]);
+          // What runs of it goes first: of a configuration that is not there nobody says that it is altered, and that would lift the marks.
+          await acting.kubectl("delete", "deployment/ladder-store", "deployment/ladder-word", "--ignore-not-found");
+          await expect.poll(() => acting.affected(), { timeout: WITHIN_MS, interval: 1000 }).toMatchObject([{ place: "image", open: false, containers: [] }]);
+          await acting.takeOff([signed], () => !existsSync(blob));
+          const purge = await acting.purged(layerIndex);
+          expect((await acting.node()).spec.unschedulable).toBe(true);
+          await acting.apply(pod("ladder-stored", signed.tagged, { spec: { nodeName: of().cluster.nodeName, tolerations: [{ operator: "Exists" }] } }));
+          await eventually(
+            "it is measured equal",
+            () => of().stack.json<ToldAction>("action", "show", purge),
+            ({ state }) => state === "done",
+            WITHIN_MS,
+          );
+        } catch (error) {
+          writeFileSync(blob, before);
+          throw error;
+        }
+        await lifted();
+      });
     });
-  });
 
   test("observed, nothing is asked for; in a dry run it is told, once, and the pod stays; enforced, it goes", { timeout: 600_000 }, async () => {
     acting.logsOnFailure();

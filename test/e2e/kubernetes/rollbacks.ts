@@ -8,6 +8,7 @@ import { trivyReport } from "../../fakes/scan-reports.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { LONG } from "../long.ts";
 import { type Acting, type ActingBed, heldRate, steadyClient, type ToldAction, WITHIN_MS } from "./acting.ts";
 import { podSpec, SERVING } from "./workloads.ts";
 
@@ -177,32 +178,33 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     }
   });
 
-  test("the verifier is killed at each step of a rollback, while pods are replaced too, and of a halt: each is done once", {
-    timeout: 1_200_000,
-  }, async () => {
-    acting.logsOnFailure();
-    // So long at least the rollout is seen to be under way.
-    const one = { replicas: 1, minReadySeconds: 15 };
-    await acting.apply(workload("Deployment", "roll-killed", first.tagged, {}, one));
-    await acting.clean("roll-killed", 1);
-    const underWay = () => acting.actionIs("roll-killed-", "under way", ({ state, reason }) => state === "issued" && reason === "rolling-out");
-    const [beforeIssue, afterIssue, ...settling] = RESPONSE_FAILPOINTS;
-    await acting.killedAt([beforeIssue, afterIssue, underWay, ...settling], () => rollOut("Deployment", "roll-killed", stranger.tagged));
-    const all = await rolledBack("roll-killed");
-    expect(all.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["rollback done"]);
-    expect(await imageOf("Deployment", "roll-killed")).toBe(first.reference);
-    // The first, the one that was not signed, and what was put back: nothing was put in twice.
-    const { metadata, spec } = await get("Deployment", "roll-killed");
-    expect(metadata.annotations?.["deployment.kubernetes.io/revision"]).toBe("3");
-    expect(spec.replicas).toBe(1);
-    await acting.clean("roll-killed", 1);
+  if (LONG)
+    test("the verifier is killed at each step of a rollback, while pods are replaced too, and of a halt: each is done once", {
+      timeout: 1_200_000,
+    }, async () => {
+      acting.logsOnFailure();
+      // So long at least the rollout is seen to be under way.
+      const one = { replicas: 1, minReadySeconds: 15 };
+      await acting.apply(workload("Deployment", "roll-killed", first.tagged, {}, one));
+      await acting.clean("roll-killed", 1);
+      const underWay = () => acting.actionIs("roll-killed-", "under way", ({ state, reason }) => state === "issued" && reason === "rolling-out");
+      const [beforeIssue, afterIssue, ...settling] = RESPONSE_FAILPOINTS;
+      await acting.killedAt([beforeIssue, afterIssue, underWay, ...settling], () => rollOut("Deployment", "roll-killed", stranger.tagged));
+      const all = await rolledBack("roll-killed");
+      expect(all.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["rollback done"]);
+      expect(await imageOf("Deployment", "roll-killed")).toBe(first.reference);
+      // The first, the one that was not signed, and what was put back: nothing was put in twice.
+      const { metadata, spec } = await get("Deployment", "roll-killed");
+      expect(metadata.annotations?.["deployment.kubernetes.io/revision"]).toBe("3");
+      expect(spec.replicas).toBe(1);
+      await acting.clean("roll-killed", 1);
 
-    await acting.killedAt(RESPONSE_FAILPOINTS, () => acting.apply(workload("Deployment", "roll-halted-killed", stranger.tagged, {}, { replicas: 1 })));
-    const halts = await acting.actionIs("roll-halted-killed-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
-    expect(halts.filter(({ state }) => state !== "withdrawn").map(({ kind, state }) => `${kind} ${state}`)).toEqual(["halt done"]);
-    const halted = await get("Deployment", "roll-halted-killed");
-    expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/1$/) } } });
-  });
+      await acting.killedAt(RESPONSE_FAILPOINTS, () => acting.apply(workload("Deployment", "roll-halted-killed", stranger.tagged, {}, { replicas: 1 })));
+      const halts = await acting.actionIs("roll-halted-killed-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
+      expect(halts.filter(({ state }) => state !== "withdrawn").map(({ kind, state }) => `${kind} ${state}`)).toEqual(["halt done"]);
+      const halted = await get("Deployment", "roll-halted-killed");
+      expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/1$/) } } });
+    });
 
   test("what its annotation forbids, or Argo CD applies, is left, and whoever has to is told; or Argo CD is paused, where policy says so", {
     timeout: 1_200_000,

@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { isAlive } from "../../../deploy/testbed/process-identity.ts";
 import { eventually, logEntries } from "../fault-support.ts";
+import { LONG } from "../long.ts";
 import { type Acting, type KubernetesPod, type ToldAction, WITHIN_MS } from "./acting.ts";
 import type { CapturingBed } from "./evictions.ts";
 import { podSpec } from "./workloads.ts";
@@ -160,88 +161,91 @@ export function silentAgents(of: () => CapturingBed, actingOf: () => Acting): vo
     await replaced("evict-unsealed");
   });
 
-  test("where policy leaves what is not captured, the pod stays, it is tried three times, and people are told why", { timeout: 600_000 }, async () => {
-    acting.logsOnFailure();
-    const { name, uid } = podOf("evidence-cart");
-    const killing = (async () => {
-      const pids = new Set<number>();
-      while (pids.size < ATTEMPTS) pids.add(await signalled("--capture-seal", "SIGKILL"));
-    })();
-    await acting.write(name);
-    await killing;
-    const failed = await eventually(
-      "it is given up",
-      () => told("evidence-cart"),
-      (all) => all.filter(({ state, reason }) => state === "failed" && reason === "capture").length === ATTEMPTS,
-      WITHIN_MS,
-    );
-    for (const each of failed) expect(each).toMatchObject({ capture: null, captureMissed: "not-taken" });
-    const [newest] = failed;
-    if (!newest) throw new Error("no action");
-    expect((await pagesOf(newest)).incident).toMatch(/Failed +to evict default\/\S+ on \S+: capture, nothing captured before: not-taken/);
-    expect(await acting.podsOf("evidence-cart")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
-    expect(halfWritten()).toEqual([]);
-  });
+  if (LONG)
+    test("where policy leaves what is not captured, the pod stays, it is tried three times, and people are told why", { timeout: 600_000 }, async () => {
+      acting.logsOnFailure();
+      const { name, uid } = podOf("evidence-cart");
+      const killing = (async () => {
+        const pids = new Set<number>();
+        while (pids.size < ATTEMPTS) pids.add(await signalled("--capture-seal", "SIGKILL"));
+      })();
+      await acting.write(name);
+      await killing;
+      const failed = await eventually(
+        "it is given up",
+        () => told("evidence-cart"),
+        (all) => all.filter(({ state, reason }) => state === "failed" && reason === "capture").length === ATTEMPTS,
+        WITHIN_MS,
+      );
+      for (const each of failed) expect(each).toMatchObject({ capture: null, captureMissed: "not-taken" });
+      const [newest] = failed;
+      if (!newest) throw new Error("no action");
+      expect((await pagesOf(newest)).incident).toMatch(/Failed +to evict default\/\S+ on \S+: capture, nothing captured before: not-taken/);
+      expect(await acting.podsOf("evidence-cart")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
+      expect(halfWritten()).toEqual([]);
+    });
 
-  test("the agent stands still: nothing is done while nobody hears of its node, that nothing was captured is told meanwhile, and no limit is used up; when it goes on the pod goes, and what it captured is known", {
-    timeout: 900_000,
-  }, async () => {
-    acting.logsOnFailure();
-    const { name, uid } = podOf("silent-cart");
-    const { pid } = agent().daemon().process;
-    onTestFinished(() => void process.kill(pid, "SIGCONT"));
-    const stopped = signalled("--capture-seal", "SIGSTOP", () => process.kill(pid, "SIGSTOP"));
-    await acting.write(name);
-    const sealing = await stopped;
-    const waits = await toldSo("silent-cart", "held back without a capture", ({ captureMissed }) => captureMissed !== null);
-    expect(waits).toMatchObject({ state: "capturing", captureMissed: "not-answered", capture: null });
-    const { held } = await of().stack.json<{ held: Record<string, number> }>("action", "ls");
-    expect(held["node-not-attested"]).toBeGreaterThan(0);
-    expect(held).not.toHaveProperty("breaker");
-    const { drift, incident, timeline } = await pagesOf(waits);
-    for (const page of [drift, incident]) expect(page).toMatch(/Held +back: to evict default\/\S+ on \S+, nothing captured before: not-answered \(A-\w+\)/);
-    expect(timeline).toContainEqual(expect.objectContaining({ what: "captured", detail: "capture missed: not-answered" }));
-    expect(await acting.podsOf("silent-cart")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
-    for (const each of [pid, sealing]) process.kill(each, "SIGCONT");
-    await toldSo("silent-cart", "done", isDone);
-    // It comes after the time was over, or again when the node connects anew.
-    const late = await toldSo("silent-cart", "captured all the same", ({ capture }) => capture !== null);
-    expect(late).toMatchObject({ id: waits.id, captureMissed: null });
-    expect(kept(late.id)).toHaveLength(1);
-    expect(halfWritten()).toEqual([]);
-    await replaced("silent-cart");
-  });
+  if (LONG)
+    test("the agent stands still: nothing is done while nobody hears of its node, that nothing was captured is told meanwhile, and no limit is used up; when it goes on the pod goes, and what it captured is known", {
+      timeout: 900_000,
+    }, async () => {
+      acting.logsOnFailure();
+      const { name, uid } = podOf("silent-cart");
+      const { pid } = agent().daemon().process;
+      onTestFinished(() => void process.kill(pid, "SIGCONT"));
+      const stopped = signalled("--capture-seal", "SIGSTOP", () => process.kill(pid, "SIGSTOP"));
+      await acting.write(name);
+      const sealing = await stopped;
+      const waits = await toldSo("silent-cart", "held back without a capture", ({ captureMissed }) => captureMissed !== null);
+      expect(waits).toMatchObject({ state: "capturing", captureMissed: "not-answered", capture: null });
+      const { held } = await of().stack.json<{ held: Record<string, number> }>("action", "ls");
+      expect(held["node-not-attested"]).toBeGreaterThan(0);
+      expect(held).not.toHaveProperty("breaker");
+      const { drift, incident, timeline } = await pagesOf(waits);
+      for (const page of [drift, incident]) expect(page).toMatch(/Held +back: to evict default\/\S+ on \S+, nothing captured before: not-answered \(A-\w+\)/);
+      expect(timeline).toContainEqual(expect.objectContaining({ what: "captured", detail: "capture missed: not-answered" }));
+      expect(await acting.podsOf("silent-cart")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
+      for (const each of [pid, sealing]) process.kill(each, "SIGCONT");
+      await toldSo("silent-cart", "done", isDone);
+      // It comes after the time was over, or again when the node connects anew.
+      const late = await toldSo("silent-cart", "captured all the same", ({ capture }) => capture !== null);
+      expect(late).toMatchObject({ id: waits.id, captureMissed: null });
+      expect(kept(late.id)).toHaveLength(1);
+      expect(halfWritten()).toEqual([]);
+      await replaced("silent-cart");
+    });
 
-  test("the agent is killed while it captures: started again it leaves nothing half-written, captures the pod once more, and that goes; what was kept long enough is gone, and that is told who fetches it", {
-    timeout: 900_000,
-  }, async () => {
-    acting.logsOnFailure();
-    const [earlier] = (await told("evict-unwatched")).filter(isDone);
-    const [old = ""] = kept(earlier?.id ?? "");
-    await agent().stop();
-    await agent().start("capture-sealed");
-    await acting.clean("evict-died", 1);
-    const { process: dying } = agent().daemon();
-    await acting.write(podOf("evict-died").name);
-    // A place that is not passed would leave it running.
-    await eventually(
-      "it dies",
-      async () => isAlive(dying),
-      (alive) => !alive,
-      WITHIN_MS,
-    );
-    expect(
-      halfWritten()
-        .map((name) => name.slice(32))
-        .sort(),
-    ).toEqual([".attempts", ".new"]);
-    utimesSync(join(store, old), 1, 1);
-    await agent().start();
-    const done = await toldSo("evict-died", "done", isDone);
-    expect(done).toMatchObject({ capture: { complete: true }, captureMissed: null });
-    expect([halfWritten(), kept(done.id).length, kept(earlier?.id ?? "")]).toEqual([[], 1, []]);
-    const { code, stderr } = await of().stack.hullmark("capture", "get", earlier?.id ?? "", "-m", "INC-1");
-    expect([code, stderr]).toEqual([3, expect.stringContaining("does not keep it any more")]);
-    await replaced("evict-died");
-  });
+  if (LONG)
+    test("the agent is killed while it captures: started again it leaves nothing half-written, captures the pod once more, and that goes; what was kept long enough is gone, and that is told who fetches it", {
+      timeout: 900_000,
+    }, async () => {
+      acting.logsOnFailure();
+      const [earlier] = (await told("evict-unwatched")).filter(isDone);
+      const [old = ""] = kept(earlier?.id ?? "");
+      await agent().stop();
+      await agent().start("capture-sealed");
+      await acting.clean("evict-died", 1);
+      const { process: dying } = agent().daemon();
+      await acting.write(podOf("evict-died").name);
+      // A place that is not passed would leave it running.
+      await eventually(
+        "it dies",
+        async () => isAlive(dying),
+        (alive) => !alive,
+        WITHIN_MS,
+      );
+      expect(
+        halfWritten()
+          .map((name) => name.slice(32))
+          .sort(),
+      ).toEqual([".attempts", ".new"]);
+      utimesSync(join(store, old), 1, 1);
+      await agent().start();
+      const done = await toldSo("evict-died", "done", isDone);
+      expect(done).toMatchObject({ capture: { complete: true }, captureMissed: null });
+      expect([halfWritten(), kept(done.id).length, kept(earlier?.id ?? "")]).toEqual([[], 1, []]);
+      const { code, stderr } = await of().stack.hullmark("capture", "get", earlier?.id ?? "", "-m", "INC-1");
+      expect([code, stderr]).toEqual([3, expect.stringContaining("does not keep it any more")]);
+      await replaced("evict-died");
+    });
 }
