@@ -18,7 +18,7 @@ import {
   type Seal,
 } from "./capture.ts";
 import { type CaptureLimits, type Collected, collect, type ProcessSource } from "./collect.ts";
-import { ATTEMPTS, HALF_WRITTEN, HOUR_MS, type Keeping, NAME, ownFiles } from "./expiry.ts";
+import { ATTEMPTS, HALF_WRITTEN, HOUR_MS, type Keeping, NAME, type OwnFile, ownFiles } from "./expiry.ts";
 
 /** The directory is made with mode 0700. */
 export interface CaptureOptions extends CaptureLimits, Keeping {
@@ -61,8 +61,7 @@ export class CaptureFiles implements Captures, KeptCaptures {
 
   first(actionId: string): Capture | undefined {
     try {
-      const own = ownFiles(this.#options.directory).filter(({ path }) => basename(path).startsWith(`${actionId}.`));
-      const [first] = own.toSorted((a, b) => a.mtimeMs - b.mtimeMs);
+      const [first] = this.#filesOf(actionId).toSorted((a, b) => a.mtimeMs - b.mtimeMs);
       return first && this.#read(first.path);
     } catch (error) {
       throw captureError(error);
@@ -70,10 +69,8 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 
   async open(actionId: string, digest: string): Promise<AsyncIterable<Buffer> | undefined> {
-    const { directory } = this.#options;
-    for (const name of readdirSync(directory)) {
-      if (!NAME.test(name) || !name.startsWith(`${actionId}.`)) continue;
-      const file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => undefined);
+    for (const { path } of this.#filesOf(actionId)) {
+      const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => undefined);
       if (file && (await file.stat()).isFile() && (await digestOf(file)) === digest) return partsOf(file);
       await file?.close();
     }
@@ -114,6 +111,10 @@ export class CaptureFiles implements Captures, KeptCaptures {
     sync(directory);
     passing("capture-kept");
     return { ...captureOf(sealed, { complete: collected.complete, ...collected.counts }), expiresAtMs: this.#endOf(path) };
+  }
+
+  #filesOf(actionId: string): OwnFile[] {
+    return ownFiles(this.#options.directory).filter(({ path }) => basename(path).startsWith(`${actionId}.`));
   }
 
   #taken(intentId: string): Capture | undefined {
