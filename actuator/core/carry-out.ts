@@ -4,7 +4,7 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
-import { CAPTURE_FAILPOINTS, CaptureError, type Captures } from "@hullmark/capture/capture";
+import { CAPTURE_FAILPOINTS, type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
 import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import { type Engine, type EngineContainer, EngineError, NO_NETWORK } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
@@ -77,7 +77,7 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   const uncaptured = vanishes && !captures;
   // Whoever decided on it, hours ago by now, may want something else; what is half done is ended.
   const expired = nowMs >= entry.expiresAtMs;
-  if ((expired || uncaptured) && (await isUntouched(entry, engine))) return expired ? EXPIRED : notCaptured(entry, "nothing is captured on this host any more");
+  if ((expired || uncaptured) && (await isUntouched(entry, engine))) return expired ? { ...EXPIRED, ...takenBefore(entry, captures) } : notCaptured(entry, "nothing is captured on this host any more");
   const capture = await captures?.take(entry).catch(ignoreUncaptured);
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
@@ -90,6 +90,21 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   const settled = await contain(entry, engine, passing);
   const detail = `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS);
   return { ...settled, detail, captureProblem };
+}
+
+/** The first capture, where there are several, and of the first that there is none of: of what, and why. */
+export interface Taken {
+  capture?: Capture | undefined;
+  captureProblem?: string | undefined;
+}
+
+/** By a process that ended since: it is kept, though the intent may not be carried out any more, or what it is of has gone. */
+export function takenBefore({ actionId }: Pick<LedgerEntry, "actionId">, captures: Captures | undefined): Taken {
+  try {
+    return { capture: captures?.first(actionId) };
+  } catch (error) {
+    return { captureProblem: ignoreUncaptured(error).message.slice(0, MAX_DETAIL_CHARS) };
+  }
 }
 
 function notCaptured({ takenAway }: LedgerEntry, why: string): Settled {

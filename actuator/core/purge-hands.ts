@@ -3,12 +3,12 @@
  * and what has come to stand on it since is held to the same limits.
  */
 import { createHash } from "node:crypto";
-import { type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
+import { CaptureError, type Captures } from "@hullmark/capture/capture";
 import { Outcome } from "@hullmark/proto/v1/response";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { Layers, Standing } from "../ports/layers.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
-import { type ActuatorFailpoint, halt } from "./carry-out.ts";
+import { type ActuatorFailpoint, halt, type Taken, takenBefore } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { type PurgeLimits, type PurgeRefusal, refusePurge } from "./check-purge.ts";
 import type { Hands, Looked } from "./hands.ts";
@@ -21,12 +21,6 @@ export interface PurgeServices {
   /** undefined: nothing is captured. */
   readonly captures?: Captures | undefined;
   readonly limits: PurgeLimits;
-}
-
-/** The first capture of several, and of the first that there is none of: of what, and why. */
-interface Taken {
-  capture?: Capture | undefined;
-  captureProblem?: string | undefined;
 }
 
 type Passing = (point: ActuatorFailpoint) => void;
@@ -61,7 +55,7 @@ export class PurgeHands implements Hands {
 
   /** @throws EngineError ENGINE_UNREACHABLE */
   async carryOut(entry: LedgerEntry, nowMs: number, passing: Passing): Promise<Settled> {
-    const taken = this.#takenBefore(entry);
+    const taken = takenBefore(entry, this.#services.captures);
     try {
       // People may have purged it themselves by now, or want something else; what is half done is ended.
       if (nowMs >= entry.expiresAtMs && (await this.#runsStill(entry))) return failed("expired", STILL_RUNNING, taken);
@@ -118,16 +112,6 @@ export class PurgeHands implements Hands {
         if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
       });
       passing("unimaged");
-    }
-  }
-
-  /** By a process that ended since: whose containers are gone by now is not asked again. */
-  #takenBefore({ actionId }: LedgerEntry): Taken {
-    try {
-      return { capture: this.#services.captures?.first(actionId) };
-    } catch (error) {
-      if (!(error instanceof CaptureError)) throw error;
-      return { captureProblem: error.message.slice(0, MAX_DETAIL_CHARS) };
     }
   }
 

@@ -302,6 +302,24 @@ describe("what was taken, hours before the host or its engine is back", () => {
     expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
   });
 
+  test.each([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ISOLATE])("is left, and what was captured for it is told (%s)", async (kind) => {
+    const web = engine.add("web");
+    const kept: Capture = { digest: `sha256:${"9".repeat(64)}`, bytes: 7, complete: true };
+    // Killed once it was captured.
+    const dies: Captures["take"] = () => Promise.reject(new Error("the process ended"));
+    const captures = (first: Captures["first"]): Captures => ({ required: true, take: dies, first });
+    await expect(actuator(LIMITS, captures(() => kept)).offer(intent(web.id, { kind }))).rejects.toThrow("the process ended");
+    played.nowMs += HOURS_MS;
+    played.reopen();
+    await actuator(
+      LIMITS,
+      captures((actionId) => (actionId === "A-7K2Q" ? kept : undefined)),
+    ).resume();
+    expect([...engine.containers.values()]).toEqual([web]);
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "expired", captureProblem: undefined }]);
+    expect(played.ledger.all()).toMatchObject([{ settled: { reason: "expired", capture: kept } }]);
+  });
+
   test("what somebody else has stopped meanwhile keeps its restart policy, and is not told as stopped for it", async () => {
     const web = engine.add("web");
     engine.failures.set("setRestartPolicy", new EngineError("ENGINE_UNREACHABLE", "away"));
