@@ -271,6 +271,7 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
 
   test("observed, nothing is asked for; in a dry run it is told, once, and the pod stays; enforced, it goes", { timeout: 600_000 }, async () => {
     acting.logsOnFailure();
+    await acting.apply(deployment("ladder-mode"));
     const { name, uid } = await podOf("ladder-mode");
     const stays = async (): Promise<void> => {
       expect((await acting.podsOf("ladder-mode")).map(({ metadata }) => [metadata.uid, metadata.deletionTimestamp])).toEqual([[uid, undefined]]);
