@@ -77,7 +77,8 @@ export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Cap
   const uncaptured = vanishes && !captures;
   // Whoever decided on it, hours ago by now, may want something else; what is half done is ended.
   const expired = nowMs >= entry.expiresAtMs;
-  if ((expired || uncaptured) && (await isUntouched(entry, engine))) return expired ? { ...EXPIRED, ...takenBefore(entry, captures) } : notCaptured(entry, "nothing is captured on this host any more");
+  if ((expired || uncaptured) && (await isUntouched(entry, engine)))
+    return expired ? { ...EXPIRED, ...takenBefore(entry, captures) } : notCaptured(entry, "nothing is captured on this host any more");
   const capture = await captures?.take(entry).catch(ignoreUncaptured);
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };

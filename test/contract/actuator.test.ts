@@ -308,7 +308,12 @@ describe("what was taken, hours before the host or its engine is back", () => {
     // Killed once it was captured.
     const dies: Captures["take"] = () => Promise.reject(new Error("the process ended"));
     const captures = (first: Captures["first"]): Captures => ({ required: true, take: dies, first });
-    await expect(actuator(LIMITS, captures(() => kept)).offer(intent(web.id, { kind }))).rejects.toThrow("the process ended");
+    await expect(
+      actuator(
+        LIMITS,
+        captures(() => kept),
+      ).offer(intent(web.id, { kind })),
+    ).rejects.toThrow("the process ended");
     played.nowMs += HOURS_MS;
     played.reopen();
     await actuator(

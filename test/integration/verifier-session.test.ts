@@ -9,6 +9,7 @@ import { type Challenge, NodeStateSchema } from "@hullmark/proto/v1/attestation"
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import type { WorkloadRow } from "@hullmark/verifier/ports/rows";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
@@ -82,6 +83,17 @@ describe("from Evidence to a result", () => {
     expect(found?.nodeName).toBe("w-1");
     const { node } = await verifier.query.getNode({ id: "w-1" });
     expect(node).toMatchObject({ trustLevel: TrustLevel.TPM_TOFU, connected: true, verdict: Verdict.WARNING, containers: 1, id: attester.credential?.nodeId });
+
+    // The node's copy of the image's configuration was measured equal; that nobody tells of another's is no word for it.
+    const { reference, configDigest } = container("web").image;
+    attester.set(container("unread", { image: { reference, configDigest, untold: true } }));
+    await attester.report([container("unread").id]);
+    await reaches("unread", { content: Verdict.AFFIRMING, configDigest });
+    const stored = new Database(join(verifier.directory, "state/verifier.db"), { readonly: true });
+    const rows = stored.prepare<[], { body: string }>("SELECT body FROM workloads").all();
+    stored.close();
+    const equal = rows.map(({ body }) => JSON.parse(body) as WorkloadRow).map(({ containerName, configEqual }) => [containerName, configEqual] as const);
+    expect(Object.fromEntries(equal)).toEqual({ web: true, unread: undefined });
   });
 
   test("a changed file is a drift that names what, where and who; it resolves when the file is as it was", async () => {

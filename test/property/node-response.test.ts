@@ -177,7 +177,14 @@ describe("a node whose layers are not the image's", () => {
 
     test("an image's configuration is by that image; what was of one container alone went with it", () => {
       const image = over({ place: "image", kind: "replaced", layerIndex: -1 });
-      expect([left([image], [on("b", Verdict.AFFIRMING)]), left([image], [on("a", Verdict.AFFIRMING)])]).toEqual([1, 0]);
+      const read = (configDigest: string, more: Partial<WorkloadRow> = {}) => on(configDigest, Verdict.AFFIRMING, { configEqual: true, ...more });
+      expect([left([image], [read("b")]), left([image], [read("a")]), left([image], [read("a", { appraisedAtMs: T0 - 1 })])]).toEqual([1, 0, 1]);
+      // It was taken away under what runs of it, or cannot be read: nobody tells that it is altered, and nobody has measured it.
+      for (const containerId of ["c1", "new"]) {
+        expect(left([image], [on("a", Verdict.AFFIRMING, { containerId })])).toBe(1);
+        expect(left([image], [read("a", { containerId })])).toBe(0);
+        expect(left([over()], [on("a", Verdict.AFFIRMING, { containerId })])).toBe(0);
+      }
       expect(left([over({ place: "runtime-layer" }), over({ place: "configuration", kind: "unlisted" }), over({ place: "upper" })], [])).toBe(0);
     });
   });

@@ -194,6 +194,8 @@ export interface WorkloadRow {
   readonly imageId?: string | undefined;
   readonly configDigest: string;
   readonly manifestDigest: string;
+  /** Its node keeps the image's configuration, and that was measured equal; undefined: it differs, or could not be read, and in rows from before they had it. */
+  readonly configEqual?: true | undefined;
   /** The service on its node that it stands for, where an engine runs it that keeps earlier images; undefined elsewhere, and in rows from before they had it. */
   readonly service?: string | undefined;
   /** `repository@sha256:<hex>` by which its image, and what is signed of it, is found again; as `service`. */

@@ -248,7 +248,7 @@ export function ladder(of: () => RollbackBed, actingOf: () => Acting): void {
           const layerIndex = signed.diffIds.length - 1;
           const [containers, images] = [[`default/${name}/web`], [expect.stringContaining("/acme/ladder")]].map((each) => expect.arrayContaining(each));
           expect(await acting.affected()).toMatchObject([{ place: "image", layerIndex, open: true, containers, images }]);
-          // What runs of it goes first: of a configuration that is not there nobody says that it is altered, and that would lift the marks.
+          // What runs of it goes first.
           await acting.kubectl("delete", "deployment/ladder-store", "deployment/ladder-word", "--ignore-not-found");
           await expect.poll(() => acting.affected(), { timeout: WITHIN_MS, interval: 1000 }).toMatchObject([{ place: "image", open: false, containers: [] }]);
           await acting.takeOff([signed], () => !existsSync(blob));

@@ -22,12 +22,13 @@ export function openPoison(drifts: readonly DriftRow[]): DriftRow[] {
 
 /**
  * Of what is over, that of which nothing says that it is well: its containers have gone, and the directory may be as it was. A layer is well once a container that
- * stands on it has been judged since, and all its content is as signed; so is an image's configuration. What was of one container alone went with it.
+ * stands on it has been judged since, and all its content is as signed; an image's configuration, where one of that image has, and the node's copy was read for it: of one that
+ * was taken away nothing is told. What was of one container alone went with it.
  * @param drifts of one node, of any state @param workloads of that node @param chainsOf an image's layers' chain ids, lowest first; empty: not known, and then it is not well
  */
 export function unhealed(
   drifts: readonly DriftRow[],
-  workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "appraised" | "appraisedAtMs">[],
+  workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "configEqual" | "appraised" | "appraisedAtMs">[],
   chainsOf: (configDigest: string) => readonly string[],
 ): DriftRow[] {
   const well = workloads.filter(({ appraised }) => appraised.content === Verdict.AFFIRMING);
@@ -38,9 +39,10 @@ export function unhealed(
     const chain = reason === "layer" && layerIndex >= 0 ? chainsOf(configDigest)[layerIndex] : undefined;
     return !well.some(
       (each) =>
-        each.containerId === containerId ||
-        (each.appraisedAtMs >= resolvedAtMs &&
-          (each.configDigest === configDigest || (chain !== undefined && chainsOf(each.configDigest)[layerIndex] === chain))),
+        (reason === "layer" || each.configEqual) &&
+        (each.containerId === containerId ||
+          (each.appraisedAtMs >= resolvedAtMs &&
+            (each.configDigest === configDigest || (chain !== undefined && chainsOf(each.configDigest)[layerIndex] === chain)))),
     );
   });
 }

@@ -141,7 +141,7 @@ export function reportedPurge(row: ActionRow, report: Parameters<typeof reported
 export function endOfPurge(
   { purge }: Pick<ActionRow, "purge">,
   poison: readonly DriftRow[],
-  workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "appraised" | "appraisedAtMs">[],
+  workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "configEqual" | "appraised" | "appraisedAtMs">[],
   chainsOf: Chains,
   nowMs: number,
 ): { readonly state: ActionState; readonly reason: string; readonly detail: string } | undefined {
@@ -170,14 +170,15 @@ function alterations(purge: PurgeRow, poison: readonly DriftRow[], chainsOf: Cha
   return ofLayers.filter((each) => levelOf(each, chainsOf) === purge.layerIndex && isOn(purge, each, chainsOf));
 }
 
-/** Whether a container on that layer, or of the image whose configuration it is about, has been judged since, all content as signed. */
+/** Whether a container on that layer, or of the image whose configuration it is about and was read for it, has been judged since, all content as signed. */
 export function isMeasuredEqual(
   purge: PurgeRow,
   sinceMs: number,
-  workloads: readonly Pick<WorkloadRow, "configDigest" | "appraised" | "appraisedAtMs">[],
+  workloads: readonly Pick<WorkloadRow, "configDigest" | "configEqual" | "appraised" | "appraisedAtMs">[],
   chainsOf: Chains,
 ): boolean {
-  const isMeant = (each: Of): boolean => isOn(purge, each, chainsOf) && (purge.configDigest ?? each.configDigest) === each.configDigest;
+  const isMeant = (each: Of & Pick<WorkloadRow, "configEqual">): boolean =>
+    isOn(purge, each, chainsOf) && (purge.configDigest === undefined || (purge.configDigest === each.configDigest && each.configEqual === true));
   return workloads.some((each) => each.appraised.content === Verdict.AFFIRMING && each.appraisedAtMs > sinceMs && isMeant(each));
 }
 

@@ -177,6 +177,7 @@ function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: Con
     imageId: short(identity.imageId),
     configDigest: short(configDigestOf({ identity }, view)),
     manifestDigest: view.manifestDigest,
+    configEqual: (identity.configDigest !== "" && identity.configDigest === view.configDigest) || undefined,
     service: serviceOf(identity),
     pinnedReference: view.pinnedReference,
     ...effectiveResult(node, appraised),
