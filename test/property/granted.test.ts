@@ -7,12 +7,13 @@ import { Severity } from "@hullmark/proto/v1/common";
 import { appraiseBindFiles } from "@hullmark/verifier/core/appraisal/appraise-binds";
 import { fileFinding } from "@hullmark/verifier/core/appraisal/findings";
 import type { ContainerInput, Finding } from "@hullmark/verifier/core/appraisal/index";
+import { type AnyFinding, updateDrift } from "@hullmark/verifier/core/fleet/drift-rows";
 import { type AskedScope, scopeOf } from "@hullmark/verifier/core/policy/exception-scope";
 import { containerRules, DRIFT_KINDS, DRIFT_PLACES, defaultPolicy } from "@hullmark/verifier/core/policy/index";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { drift } from "../contract/store-fixtures.ts";
+import { drift, T0 } from "../contract/store-fixtures.ts";
 
 const NARROW: AskedScope = { path: "", anyContent: false, anyImage: false };
 const anyName = fc.constantFrom("web", "we?", "*", "shop/cart", "a\\b", "");
@@ -115,6 +116,18 @@ test("services of one name in two Compose projects are two", () => {
   const covered = services.map((from) => services.filter((other) => excused(of(from), NARROW, of(other))));
   expect(covered).toEqual([["a/api"], ["b/api"], ["api"], services]);
   expect(excused(of("a/api"), { path: "", anyContent: false, anyImage: true }, of("b/api"))).toBe(false);
+});
+
+test("drift that was open before its service was kept has it once it is told anew, and keeps the one that it has", () => {
+  const finding = { kind: "content", place: "upper", severity: 3, layerIndex: -1, differences: [], notice: false } as unknown as AnyFinding;
+  const told = (before: string | undefined, now: string | undefined) =>
+    updateDrift(drift(1, { service: before }), finding, { ...drift(1, { service: now }), layer: () => ({ diffId: "", history: "" }) }, T0).service;
+  expect([told(undefined, "a/api"), told("a/api", "b/api"), told("a/api", undefined), told(undefined, undefined)]).toEqual([
+    "a/api",
+    "a/api",
+    "a/api",
+    undefined,
+  ]);
 });
 
 test("where the image's digest is not known, what is bound to one does not count", () => {

@@ -120,6 +120,8 @@ export function updateDrift(row: DriftRow, finding: AnyFinding, subject: DriftSu
   return {
     ...row,
     ...shown(finding, subject),
+    // What was open before this was kept has none.
+    service: row.service ?? subject.service,
     provenance: subject.provenance,
     state,
     actor: finding.actor ?? row.actor,
