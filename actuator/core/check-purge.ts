@@ -21,6 +21,11 @@ export interface PurgeRefusal {
 /** Of an action's detail, which has words before them. */
 const MAX_NAMES_CHARS = 450;
 
+/** For people: no list of what runs on the layer has one that does not. */
+export function nameOf({ name, running }: Pick<EngineContainer, "name" | "running">): string {
+  return running ? name : `${name} (not running)`;
+}
+
 /** @param sharersOf names of running containers that live in a namespace of this one @returns undefined: all of it may go */
 export function refusePurge(
   { purge, owners }: { readonly purge: PurgeTarget; readonly owners: readonly string[] },
@@ -30,24 +35,15 @@ export function refusePurge(
 ): PurgeRefusal | undefined {
   const refuse = (reason: PurgeRefusal["reason"], names: readonly string[]): PurgeRefusal => ({ reason, detail: listed(names, MAX_NAMES_CHARS) });
   const named = new Set(purge.imageDigests);
-  const more = [...images.filter(({ id }) => !named.has(id)), ...containers.filter(({ imageId }) => !named.has(imageId))];
-  if (more.length > 0)
-    return refuse(
-      "more-than-named",
-      more.map(({ name }) => name),
-    );
+  const more = [...images.filter(({ id }) => !named.has(id)).map(({ name }) => name), ...containers.filter(({ imageId }) => !named.has(imageId)).map(nameOf)];
+  if (more.length > 0) return refuse("more-than-named", more);
   const isProtected = compileNames(protect);
   const kept = protect.length > 0 ? containers.filter(({ name }) => isProtected(name)) : [];
-  if (kept.length > 0)
-    return refuse(
-      "protected",
-      kept.map(({ name }) => name),
-    );
+  if (kept.length > 0) return refuse("protected", kept.map(nameOf));
   for (const container of containers) {
-    const { name, autoRemove } = container;
     const owner = ownersOf(container).find((each) => !owners.includes(each));
-    if (owner) return refuse(`owned-by-${owner}`, [name]);
-    if (autoRemove) return refuse("auto-remove", [name]);
+    if (owner) return refuse(`owned-by-${owner}`, [nameOf(container)]);
+    if (container.autoRemove) return refuse("auto-remove", [nameOf(container)]);
   }
   const going = new Set(containers.map(({ name }) => name));
   const sharers = containers.flatMap(sharersOf).filter((name) => !going.has(name));

@@ -18,7 +18,7 @@ export interface Looked {
   /** Of a refusal, for people; absent: there is no more to say. */
   readonly detail?: string;
   /** What the ledger keeps of the target as it was. */
-  readonly before: Pick<LedgerEntry, "name" | "restartPolicy" | "networks" | "vanishesWith" | "takenAway" | "weight" | "layerDirectory">;
+  readonly before: Pick<LedgerEntry, "name" | "restartPolicy" | "networks" | "vanishesWith" | "takenAway" | "weight" | "layerDirectory" | "notRunning">;
 }
 
 /** Not done, and not failed: to be looked at again. */

@@ -10,7 +10,7 @@ import type { Layers, Standing } from "../ports/layers.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { type ActuatorFailpoint, halt, type Taken, takenBefore } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
-import { type PurgeLimits, type PurgeRefusal, refusePurge } from "./check-purge.ts";
+import { nameOf, type PurgeLimits, type PurgeRefusal, refusePurge } from "./check-purge.ts";
 import type { Hands, Looked } from "./hands.ts";
 import { listed } from "./listed.ts";
 import { overLocalLimit } from "./local-limits.ts";
@@ -48,9 +48,10 @@ export class PurgeHands implements Hands {
     const refused = await this.#refuse({ purge, owners }, standing);
     if (refused) return { refusal: refused.reason, detail: refused.detail, before: nothing };
     const name = `layer ${purge.chainId}`;
-    const weight = Math.max(1, standing.containers.filter(({ running }) => running).length);
+    const notRunning = standing.containers.filter(({ running }) => !running).map((each) => each.name);
+    const weight = Math.max(1, standing.containers.length - notRunning.length);
     const refusal = overLocalLimit(name, ledger, await engine.countRunning(), nowMs, limits, weight);
-    return { refusal, before: { name, restartPolicy: NO_RESTART, weight, layerDirectory: standing.directory } };
+    return { refusal, before: { name, restartPolicy: NO_RESTART, weight, layerDirectory: standing.directory, ...(notRunning.length > 0 && { notRunning }) } };
   }
 
   /** @throws EngineError ENGINE_UNREACHABLE */
@@ -75,7 +76,7 @@ export class PurgeHands implements Hands {
 
   async #purge(entry: LedgerEntry, taken: Taken, passing: Passing): Promise<Settled> {
     const { layers, captures } = this.#services;
-    const { purge, owners = [], layerDirectory } = entry;
+    const { purge, owners = [], layerDirectory, notRunning = [] } = entry;
     if (!purge) return failed("engine", "the ledger names no layer", taken);
     for (let pass = 0; pass < MAX_PASSES; pass++) {
       const standing = await layers.standing(purge, layerDirectory);
@@ -92,11 +93,13 @@ export class PurgeHands implements Hands {
       await this.#remove(standing, passing);
     }
     const left = await layers.standing(purge, layerDirectory);
-    const names = [...left.containers, ...left.images].map(({ name }) => name);
+    const names = [...left.containers.map(nameOf), ...left.images.map(({ name }) => name)];
     if (names.length > 0) return failed("containment-failed", `still there: ${listed(names, MAX_NAMES_CHARS)}`, taken);
     if (layerDirectory !== undefined && (await layers.hasDirectory(layerDirectory)))
       return failed("containment-failed", "nothing that the engine tells of stands on the layer, and its directory is still there", taken);
-    return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "", ...taken };
+    // What ran is known to whoever asked for it.
+    const detail = notRunning.length > 0 ? `did not run, and is gone as well: ${listed(notRunning, MAX_NAMES_CHARS)}` : "";
+    return { outcome: Outcome.DONE, reason: "", detail, newContainerId: "", ...taken };
   }
 
   async #remove({ containers, images }: Standing, passing: Passing): Promise<void> {

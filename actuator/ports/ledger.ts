@@ -40,6 +40,8 @@ export interface LedgerEntry {
   readonly purge?: PurgeTarget | undefined;
   /** Of a purge: the layer's, as the engine told it before anything was taken away. */
   readonly layerDirectory?: string | undefined;
+  /** Of a purge: names of those on the layer that did not run before anything was stopped; undefined: all did. */
+  readonly notRunning?: readonly string[] | undefined;
   /** Of what is done to pods, and of a purge: those whose things may be touched, by the intent. */
   readonly owners?: readonly string[] | undefined;
   /** Of an action on a node. */

@@ -88,13 +88,30 @@ test("every container on the layer, stopped ones too, then every image; once, wh
   ledger = new FileLedger(directory, nowMs);
   await actuator().offer(signed);
   expect(standing()).toEqual(["web", "cart", "cart:1"]);
-  expect(reports).toEqual([
-    { outcome: Outcome.DONE, reason: "", detail: "" },
-    { outcome: Outcome.DONE, reason: "", detail: "" },
-  ]);
+  // It is no list of what runs that has this one.
+  const done = { outcome: Outcome.DONE, reason: "", detail: "did not run, and is gone as well: spare" };
+  expect(reports).toEqual([done, done]);
   // Another intent for the same layer waits for the pause.
   await actuator().offer(intent());
   expect(reports.at(-1)).toMatchObject({ outcome: Outcome.REFUSED, reason: "cooling-down" });
+});
+
+test("what it stopped itself before it was cut off is not told as what did not run, and a stopped one that stays is told as still there", async () => {
+  engine.add("cart", { imageId: CART });
+  engine.add("spare", { imageId: TILL, running: false });
+  engine.failures.set("remove", new EngineError("ENGINE_UNREACHABLE", "away"));
+  await expect(actuator().offer(intent())).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+  expect(engine.named("cart")).toMatchObject({ running: false });
+  ledger.close();
+  ledger = new FileLedger(directory, nowMs);
+  await actuator().resume();
+  expect([standing(), reports]).toMatchObject([[], [{ outcome: Outcome.DONE, detail: "did not run, and is gone as well: spare" }]]);
+  nowMs += 3_600_000;
+  layers.add(CART, "cart:1");
+  engine.add("spare", { imageId: CART, running: false });
+  vi.spyOn(engine, "remove").mockResolvedValue();
+  await actuator().offer(intent());
+  expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "containment-failed", detail: "still there: spare (not running)" });
 });
 
 describe("what it cannot be made to do", () => {
@@ -117,7 +134,13 @@ describe("what it cannot be made to do", () => {
   test.each<[string, () => void, string, string]>([
     ["an image that it does not name", () => layers.add(OTHER, "other:1"), "more-than-named", "other:1"],
     ["a protected container", () => engine.add("db-1", { imageId: CART }), "protected", "db-1"],
-    ["one of Compose", () => engine.add("web", { imageId: CART, running: false, labels: { "com.docker.compose.project": "shop" } }), "owned-by-compose", "web"],
+    [
+      "one of Compose",
+      () => engine.add("web", { imageId: CART, running: false, labels: { "com.docker.compose.project": "shop" } }),
+      "owned-by-compose",
+      "web (not running)",
+    ],
+    ["a stopped one of an image that it does not name", stopped, "more-than-named", "other:1, old (not running)"],
     ["one whose evidence would be lost", () => engine.add("web", { imageId: CART, autoRemove: true }), "auto-remove", "web"],
     ["one in whose namespaces another lives", shared, "shared-namespaces", "beside"],
     [
@@ -230,4 +253,9 @@ describe("what was captured is told of, however it ends", () => {
 
 function shared(): void {
   engine.sharers = async () => ["beside"];
+}
+
+function stopped(): void {
+  layers.add(OTHER, "other:1");
+  engine.add("old", { imageId: OTHER, running: false });
 }

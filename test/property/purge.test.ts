@@ -180,6 +180,8 @@ describe("how it ends", () => {
     ["nothing was started for a day", [], [], T0 + MEASURING_MS, ActionState.DONE],
   ])("%s", (_name, drifts, workloads, nowMs, state) => {
     expect(endOfPurge(gone, drifts, workloads, chainsOf, nowMs)?.state).toBe(state);
+    // What its actuator told of it stays.
+    expect(endOfPurge({ ...gone, detail: "told" }, [], [at("new", CART)], chainsOf, T0 + 1)?.detail).toBe("told");
     // Before the actuator has said that it is gone nothing ends it.
     expect(endOfPurge(sent, drifts, workloads, chainsOf, nowMs)).toBeUndefined();
   });

@@ -139,7 +139,7 @@ export function reportedPurge(row: ActionRow, report: Parameters<typeof reported
  * @returns undefined: nothing has shown it yet
  */
 export function endOfPurge(
-  { purge }: Pick<ActionRow, "purge">,
+  { purge, detail }: Pick<ActionRow, "purge" | "detail">,
   poison: readonly DriftRow[],
   workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "configEqual" | "appraised" | "appraisedAtMs">[],
   chainsOf: Chains,
@@ -150,7 +150,7 @@ export function endOfPurge(
   const again = alterations(purge, poison, chainsOf).find((each) => each.committedAtMs >= purgedAtMs && !purge.containerIds.includes(each.containerId));
   const what = again?.place === "image" ? "the image's configuration" : "the layer";
   if (again) return { state: ActionState.FAILED, reason: CONTAINMENT_FAILED, detail: `containment failed: ${what} is altered again (${again.id})` };
-  if (isMeasuredEqual(purge, purgedAtMs, workloads, chainsOf)) return { state: ActionState.DONE, reason: "", detail: "" };
+  if (isMeasuredEqual(purge, purgedAtMs, workloads, chainsOf)) return { state: ActionState.DONE, reason: "", detail };
   if (nowMs - purgedAtMs < MEASURING_MS) return undefined;
   return { state: ActionState.DONE, reason: NOT_MEASURED, detail: "nothing was started on that layer within a day: the node stays marked" };
 }
