@@ -10,9 +10,10 @@ import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encr
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../deploy/testbed/http-service.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
-import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
+import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { describeMaliciousVerifier, type Wanted } from "../contract/malicious-verifier.suite.ts";
+import { program as programOf } from "../fakes/program.ts";
 import { describeAgentCaptures } from "./agent-captures.suite.ts";
 import { EngineGate } from "./engine-gate.ts";
 import { engineOf, eventually } from "./fault-support.ts";
@@ -612,7 +613,7 @@ test("of two that are started on one state directory the first ends by itself", 
   start("two");
   const opened = async (): Promise<boolean> => existsSync(join(home, "two", "ledger.jsonl"));
   await eventually("the first has opened the ledger", opened, (is) => is, SETTLE_MS);
-  const second = spawn(process.execPath, [join(REPOSITORY, "actuator/main.ts"), "--config", join(home, "two.yaml")], { stdio: "ignore" });
+  const second = spawn(process.execPath, [programOf("actuator"), "--config", join(home, "two.yaml")], { stdio: "ignore" });
   const gone = new Promise((resolve) => second.once("exit", (code) => resolve(code)));
   expect(await ended()).toBe("1");
   expect(second.exitCode).toBeNull();

@@ -16,6 +16,7 @@ import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { type Daemon, run, startDaemon } from "../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
+import { program } from "../fakes/program.ts";
 import { trivyReport } from "../fakes/scan-reports.ts";
 import { drifts, engineOf, eventually, type FaultBed, killedAt, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
@@ -795,7 +796,7 @@ async function exported(action: string, digest: string): Promise<void> {
   copyFileSync(join(stack.directory, "verifier/admin/log.pub"), join(folder, "log.pub"));
   const offline = async () => {
     const config = join(folder, "no-such-config.yaml");
-    const argv = [join(REPOSITORY, "cli/main.ts"), "--config", config, "incident", "verify", record, "--key", join(folder, "log.pub")];
+    const argv = [program("cli"), "--config", config, "incident", "verify", record, "--key", join(folder, "log.pub")];
     return await new Promise<{ code: number; out: string }>((resolve) => {
       execFile(process.execPath, argv, { cwd: folder, env: { PATH: process.env["PATH"] } }, (error, stdout, stderr) =>
         resolve({ code: error ? Number(error.code) : 0, out: `${stdout}${stderr}` }),

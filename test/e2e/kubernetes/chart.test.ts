@@ -23,12 +23,12 @@ import { tool } from "../../../deploy/testbed/kubernetes/tools.ts";
 import { REPOSITORY, STATE_ROOT } from "../../../deploy/testbed/paths.ts";
 import { HttpReceiver } from "../../fakes/http-receiver.ts";
 import { TestVerifier } from "../../fakes/verifier.ts";
-import { restAfter } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { LONG } from "../long.ts";
 import { anyCluster } from "./any-cluster.ts";
+import { eventually as lastSeen } from "./attacks.ts";
 import { CHART, chartHelm, chartSettings, shipImages } from "./chart-release.ts";
 import { contexts } from "./contexts.ts";
 import { inPodAgent } from "./in-pod-agent.ts";
@@ -104,15 +104,9 @@ function apiServerSettings(token: string): string {
 }
 
 async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = 120_000): Promise<T> {
-  const untilMs = Date.now() + withinMs;
-  for (;;) {
-    const askedMs = performance.now();
-    const seen = await look();
-    if (done(seen)) return seen;
-    if (Date.now() > untilMs)
-      throw new Error(`not within ${withinMs} ms: ${JSON.stringify(seen).slice(0, 4000)}\n${await here("get", "pods,events").catch(String)}`);
-    await restAfter(askedMs, 1_000);
-  }
+  const seen = await lastSeen(look, done, withinMs);
+  if (done(seen)) return seen;
+  throw new Error(`not within ${withinMs} ms: ${JSON.stringify(seen).slice(0, 4000)}\n${await here("get", "pods,events").catch(String)}`);
 }
 
 describe("a token is taken only", () => {
