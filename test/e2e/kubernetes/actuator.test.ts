@@ -18,6 +18,7 @@ import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { type IntentInit, LoneActuator } from "../lone-actuator.ts";
+import { LONG } from "../long.ts";
 import { type KubernetesEvent, type KubernetesPod, rights } from "./acting.ts";
 import { ApiGate } from "./api-gate.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
@@ -53,11 +54,15 @@ const KILLED = {
   readonly (readonly [Deed, readonly string[]])[]
 >;
 
+type Kind = "deployment" | "statefulset" | "daemonset";
+
 interface Case {
   readonly deed: Deed;
   readonly failpoint: string;
-  /** Name of its Deployment, or of its Node. */
+  /** Name of its workload, or of its Node. */
   readonly app: string;
+  /** Of its workload; undefined: a Deployment. */
+  readonly kind?: Kind;
 }
 
 /** What became of one: it was begun, killed, and begun again. */
@@ -70,9 +75,12 @@ interface Killed {
   readonly by: string | null;
 }
 
-const CASES: readonly Case[] = Object.values(KILLED).flatMap((each) =>
-  each.flatMap(([deed, points]) => points.map((failpoint) => ({ deed, failpoint, app: `${deed}-${failpoint}` }))),
-);
+/** Their revisions are objects of another kind than a Deployment's. */
+const OTHER_KINDS: readonly Kind[] = LONG ? ["statefulset", "daemonset"] : [];
+const CASES: readonly Case[] = [
+  ...Object.values(KILLED).flatMap((each) => each.flatMap(([deed, points]) => points.map((failpoint) => ({ deed, failpoint, app: `${deed}-${failpoint}` })))),
+  ...OTHER_KINDS.flatMap((kind) => FAILPOINTS.workloads.map((failpoint): Case => ({ deed: "rollback", failpoint, kind, app: `${kind}-${failpoint}` }))),
+];
 
 /** Each write of a cluster's actuator, by what it is done for, in order; those for its Lease go with the first. */
 const CUT = {
@@ -106,7 +114,8 @@ interface Unheard {
 const unheard = (of: Partial<Record<Deed, readonly string[]>>, killed: boolean): readonly Unheard[] =>
   Object.entries(of).map(([deed, losing]) => ({ deed: deed as Deed, app: `${deed}-${killed ? "dead" : "cut"}`, losing, killed }));
 const UNHEARD = [...unheard(CUT, false), ...unheard(DEAD, true)];
-const ALL: readonly Pick<Case, "deed" | "app">[] = [...CASES, ...UNHEARD];
+type Told = Pick<Case, "deed" | "app" | "kind">;
+const ALL: readonly Told[] = [...CASES, ...UNHEARD];
 const ofNode = ({ deed }: Pick<Case, "deed">): boolean => deed === "mark" || deed === "lift";
 const CLUSTER = "prod";
 const NAMESPACE = "hullmark";
@@ -118,13 +127,18 @@ const [LEASED, AT_ONCE] = [CASES.filter(({ failpoint }) => failpoint.startsWith(
 /** Of two processors. */
 const TOGETHER = 3;
 
-interface Deployment {
-  readonly metadata: { readonly annotations: Readonly<Record<string, string>> };
+interface Workload {
+  readonly metadata: { readonly uid: string; readonly annotations: Readonly<Record<string, string>> };
   readonly spec: { readonly replicas: number; readonly template: { readonly spec: { readonly containers: readonly { readonly image: string }[] } } };
 }
 
 interface ReplicaSet {
   readonly metadata: { readonly name: string; readonly uid: string; readonly annotations: Readonly<Record<string, string>> };
+}
+
+interface ControllerRevision {
+  readonly metadata: { readonly name: string };
+  readonly revision: number;
 }
 
 let bed: Testbed;
@@ -146,8 +160,15 @@ function deployment(app: string, replicas = 1, annotations: Readonly<Record<stri
   };
 }
 
+/** Of one pod, on the node that runs any. */
+function otherKind(kind: Kind, app: string): object {
+  const template = { metadata: { labels: { app } }, spec: podSpec(first.tagged, { spec: { nodeSelector: { "kubernetes.io/hostname": cluster.nodeName } } }) };
+  const spec = { selector: { matchLabels: { app } }, template, ...(kind === "statefulset" && { replicas: 1, serviceName: app }) };
+  return { apiVersion: "apps/v1", kind: kind === "statefulset" ? "StatefulSet" : "DaemonSet", metadata: { name: app }, spec };
+}
+
 const tracked = (app: string) => ({ "argocd.argoproj.io/tracking-id": `${app}:apps/Deployment:default/${app}` });
-const rolledOut = (app: string): Promise<string> => kubectl("rollout", "status", `deployment/${app}`, "--timeout=240s");
+const rolledOut = (app: string, kind: Kind = "deployment"): Promise<string> => kubectl("rollout", "status", `${kind}/${app}`, "--timeout=240s");
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
@@ -172,11 +193,13 @@ beforeAll(async () => {
   const ofPods = ALL.filter((each) => !ofNode(each));
   // Nodes that nothing runs on: no kubelet is there.
   await apply(...ALL.filter(ofNode).map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
-  await apply(...ofPods.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
-  for (const { app } of ofPods) await rolledOut(app);
-  const changed = ofPods.filter(({ deed }) => deed === "rollback" || deed === "halt" || deed === "unsync").map(({ app }) => app);
-  for (const app of changed) await kubectl("set", "image", `deployment/${app}`, `web=${second.tagged}`);
-  for (const app of [...changed, "prey", "bystander"]) await rolledOut(app);
+  const made = ({ app, kind }: Told): object => (kind ? otherKind(kind, app) : deployment(app, 1, unsynced.includes(app) ? tracked(app) : {}));
+  await apply(...ofPods.map(made), deployment("prey", 2), deployment("bystander"));
+  for (const { app, kind } of ofPods) await rolledOut(app, kind);
+  const changed = ofPods.filter(({ deed }) => deed === "rollback" || deed === "halt" || deed === "unsync");
+  for (const { app, kind = "deployment" } of changed) await kubectl("set", "image", `${kind}/${app}`, `web=${second.tagged}`);
+  for (const { app, kind } of changed) await rolledOut(app, kind);
+  for (const app of ["prey", "bystander"]) await rolledOut(app);
 });
 
 afterEach(() => actuator?.ended("SIGKILL"));
@@ -217,6 +240,12 @@ async function replicaSets(app: string): Promise<readonly ReplicaSet[]> {
   return items.toSorted((a, b) => numberOf(a) - numberOf(b));
 }
 
+/** Of a StatefulSet or DaemonSet, the newest last. */
+async function controllerRevisions(app: string): Promise<readonly ControllerRevision[]> {
+  const { items } = await get<{ items: ControllerRevision[] }>("controllerrevisions", `--selector=app=${app}`);
+  return items.toSorted((a, b) => a.revision - b.revision);
+}
+
 function markFor(app: string, nodeId = NODE_ID): IntentInit {
   return { cluster: CLUSTER, kind: ActionKind.MARK_NODE, node: { nodeId, name: app, marks: MARKS, reason: "layer" } };
 }
@@ -225,11 +254,17 @@ function liftFor(app: string, nodeId = NODE_ID): IntentInit {
   return { cluster: CLUSTER, kind: ActionKind.LIFT_NODE, node: { nodeId, name: app, marks: MARKS } };
 }
 
-async function intentFor(deed: Deed, app: string, pod: KubernetesPod | undefined): Promise<IntentInit> {
+async function intentFor(deed: Deed, app: string, pod: KubernetesPod | undefined, kind?: Kind): Promise<IntentInit> {
   if (!pod) return deed === "lift" ? liftFor(app) : markFor(app);
   if (deed === "evict") return about(pod, ActionKind.EVICT);
   if (deed === "isolate") return about(pod, ActionKind.ISOLATE);
   if (deed === "release") return about(pod, ActionKind.RELEASE);
+  if (kind) {
+    const { metadata } = await get<Workload>(kind, app);
+    const [{ metadata: revision } = { metadata: { name: "" } }] = await controllerRevisions(app);
+    const podOwner = { kind: kind === "statefulset" ? "StatefulSet" : "DaemonSet", name: app, uid: metadata.uid };
+    return about(pod, ActionKind.ROLLBACK, { podOwner, revisions: [{ name: revision.name, images: [{ container: "web", digest: first.digest }] }] });
+  }
   const [before, now] = await replicaSets(app);
   const podOwner = { kind: "ReplicaSet", name: now?.metadata.name ?? "", uid: now?.metadata.uid ?? "" };
   if (deed === "halt") return about(pod, ActionKind.HALT, { podOwner });
@@ -262,10 +297,10 @@ const settings = (more: object = {}, limits: object = {}): object => ({
   },
 });
 
-async function expectDone({ deed, app }: Pick<Case, "deed" | "app">, id: Buffer, before: KubernetesPod): Promise<void> {
+async function expectDone({ deed, app, kind = "deployment" }: Told, id: Buffer, before: KubernetesPod): Promise<void> {
   const evicted = done("create", "pods/eviction").filter((name) => name.startsWith(`${app}-`));
-  const patched = done("patch", "deployments").filter((name) => name === app);
-  const now = await get<Deployment>("deployment", app);
+  const patched = done("patch", `${kind}s`).filter((name) => name === app);
+  const now = await get<Workload>(kind, app);
   if (deed === "evict") {
     expect({ evicted, patched }).toEqual({ evicted: [before.metadata.name], patched: [] });
     const pods = await eventually(
@@ -299,7 +334,8 @@ async function expectDone({ deed, app }: Pick<Case, "deed" | "app">, id: Buffer,
     return;
   }
   expect(now.spec.template.spec.containers[0]?.image).toBe(first.reference);
-  expect(now.metadata.annotations).toMatchObject({ "deployment.kubernetes.io/revision": "3" });
+  if (kind === "deployment") expect(now.metadata.annotations).toMatchObject({ "deployment.kubernetes.io/revision": "3" });
+  else expect(await controllerRevisions(app)).toHaveLength(3);
   expect(now.metadata.annotations["hullmark.dev/rolled-back"]).toMatch(new RegExp(`^${id.toString("hex")}/`));
   const unsynced = done("patch", "applications").filter((name) => name === app);
   expect(unsynced).toEqual(deed === "unsync" ? [app] : []);
@@ -318,11 +354,11 @@ async function doneFirst(own: LoneActuator, deed: Deed, app: string, pod: Kubern
 describe("killed, and the API server with it, and started again", () => {
   const killed = new Map<string, Killed>();
 
-  const kill = async ({ deed, app, failpoint }: Case): Promise<void> => {
+  const kill = async ({ deed, app, failpoint, kind }: Case): Promise<void> => {
     const own = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
     const before = ofNode({ deed }) ? undefined : await podOf(app);
     await doneFirst(own, deed, app, before);
-    const id = own.offer(await intentFor(deed, app, before));
+    const id = own.offer(await intentFor(deed, app, before, kind));
     own.start(app, settings(), failpoint);
     const late = new AbortController();
     const by = await Promise.race([own.ended(), delay(WITHIN_MS, null, { signal: late.signal })]);
@@ -347,7 +383,7 @@ describe("killed, and the API server with it, and started again", () => {
     for (const { actuator: own } of killed.values()) await own.close();
   });
 
-  test.each(AT_ONCE)("$deed, at $failpoint: once, and told", { timeout: 600_000 }, async (each) => {
+  test.each(AT_ONCE)("$app: once, and told", { timeout: 600_000 }, async (each) => {
     const { app, deed } = each;
     const { actuator: own, id, before, by } = killed.get(app) ?? {};
     if (!own || !id) throw new Error("not begun");
@@ -624,5 +660,5 @@ test("a rollback that is handed out again, when people have rolled out again too
   );
   expect(actuator.told(id).filter(({ outcome }) => outcome !== Outcome.DONE && outcome !== Outcome.WAITING)).toEqual([]);
   expect(done("patch", "deployments").filter((name) => name === "bystander")).toEqual(["bystander"]);
-  expect((await get<Deployment>("deployment", "bystander")).spec.template.spec.containers[0]?.image).toBe(second.tagged);
+  expect((await get<Workload>("deployment", "bystander")).spec.template.spec.containers[0]?.image).toBe(second.tagged);
 });
