@@ -12,7 +12,6 @@ import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
 import { type Daemon, run, startDaemon } from "../../../deploy/testbed/run.ts";
 import { eventually, killedAt, logEntries } from "../fault-support.ts";
-import { ACCEPTANCE } from "../images/acceptance.ts";
 import type { Programs } from "../images/programs.ts";
 import type { PushedImage } from "../images/push.ts";
 import { type ApiServerAccess, serviceAccount } from "./follower.ts";
@@ -124,9 +123,7 @@ export class Acting {
 
   async #makeRoom(containers: number): Promise<void> {
     const [app, { image }] = ["room", this.#bed];
-    const beside = Array.from({ length: containers - 1 }, (_, i) => ({ name: `beside-${i}`, image, command: [ACCEPTANCE.tool, "wait"] }));
-    const spec = podSpec(image);
-    const template = { metadata: { labels: { app } }, spec: { ...spec, containers: [spec["containers"], beside].flat() } };
+    const template = { metadata: { labels: { app } }, spec: podSpec(image, { beside: containers - 1 }) };
     await this.apply(
       { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app }, spec: { replicas: ROOM.pods, selector: { matchLabels: { app } }, template } },
       ...Array.from({ length: CROWD }, (_, i) => unscheduled(`crowd-${i}`, image)),

@@ -11,6 +11,7 @@ import { file, tar } from "../../fakes/tar-writer.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { layerOf, pushImage } from "../images/push.ts";
+import { LONG } from "../long.ts";
 import { type Acting, countedContainers, heldRate, steadyClient, WITHIN_MS } from "./acting.ts";
 import type { RollbackBed } from "./rollbacks.ts";
 import { type PodOptions, podSpec, SERVING } from "./workloads.ts";
@@ -35,7 +36,8 @@ module.exports = { ...addon, Tree };
 `;
 
 const TURNS = 3;
-const SERVICES = 8;
+/** Of so many containers each. */
+const [SERVICES, CONTAINERS] = LONG ? [20, 5] : [8, 1];
 /** Of them are to be within the limits. */
 const WITHIN_LIMITS = 4;
 /** Those that the actuator's own limits hold back. */
@@ -169,7 +171,7 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
     const { stack } = of();
     const [agent] = stack.agents;
     const apps = Array.from({ length: SERVICES }, (_, i) => `alarm-${i}`);
-    await acting.apply(...apps.map((app) => deployment(app, 1)));
+    await acting.apply(...apps.map((app) => deployment(app, 1, of().image, { beside: CONTAINERS - 1 })));
     for (const app of apps) await acting.clean(app, 1);
     const past = (await listed()).actions;
     const earlier = new Set(past.map(({ id }) => id));
@@ -191,7 +193,7 @@ export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
             most = Math.max(most, await countedContainers(stack));
             return listed();
           },
-          ({ held }) => (held["breaker"] ?? 0) > 0 && (held["breaker"] ?? 0) + (held["cooling-down"] ?? 0) === SERVICES,
+          ({ held }) => (held["breaker"] ?? 0) > 0 && (held["breaker"] ?? 0) + (held["cooling-down"] ?? 0) === SERVICES * CONTAINERS,
           WITHIN_MS * 2,
         );
         taken = actions.filter(({ id }) => !earlier.has(id));

@@ -1,4 +1,5 @@
 /** Objects of the cluster that the tests run: JSON for `kubectl apply -f -`. */
+import { ACCEPTANCE } from "../images/acceptance.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -8,6 +9,8 @@ export interface PodOptions {
   /** Replaces what the container's part of the specification says. */
   readonly container?: Json;
   readonly spec?: Json;
+  /** So many more containers of the same image, which wait. */
+  readonly beside?: number;
 }
 
 /** Until endpoints are told of, a pod that ends goes on serving; one that begins is asked nothing before it answers. */
@@ -16,8 +19,8 @@ export const SERVING = {
   readinessProbe: { httpGet: { path: "/", port: 8080 }, periodSeconds: 1 },
 };
 
-/** A pod's specification with one container `web` that runs the image's own command. */
-export function podSpec(image: string, { env, capabilities, container, spec }: PodOptions = {}): Json {
+/** A pod's specification with a container `web` that runs the image's own command. */
+export function podSpec(image: string, { env, capabilities, container, spec, beside = 0 }: PodOptions = {}): Json {
   return {
     terminationGracePeriodSeconds: 1,
     ...spec,
@@ -29,6 +32,7 @@ export function podSpec(image: string, { env, capabilities, container, spec }: P
         ...(capabilities ? { securityContext: { capabilities: { add: capabilities } } } : {}),
         ...container,
       },
+      ...Array.from({ length: beside }, (_, i) => ({ name: `beside-${i}`, image, command: [ACCEPTANCE.tool, "wait"] })),
     ],
   };
 }
