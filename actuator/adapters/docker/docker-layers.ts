@@ -10,6 +10,8 @@ interface Found {
   readonly name: string;
   readonly depth: number;
   readonly directory: string | undefined;
+  /** Whether it stands on the layer. */
+  readonly standing: boolean;
 }
 
 export class DockerLayers implements Layers {
@@ -20,9 +22,12 @@ export class DockerLayers implements Layers {
   }
 
   async standing(target: PurgeTarget, before: string | undefined): Promise<Standing> {
-    const images = await this.#images(target.chainId);
+    const known = await this.#images(target.chainId);
+    const images = known.filter(({ standing }) => standing);
     const directory = before ?? images.find((each) => each.directory !== undefined)?.directory;
-    const ids = new Set([...target.imageDigests, ...images.map(({ id }) => id)]);
+    // Of what the engine has the layers tell, whatever is named.
+    const elsewhere = new Set(known.filter(({ standing }) => !standing).map(({ id }) => id));
+    const ids = new Set([...target.imageDigests, ...images.map(({ id }) => id)].filter((id) => !elsewhere.has(id)));
     const listed = await guard(() => this.#docker.listContainers({ all: true }));
     const containers = await Promise.all(listed.map(({ Id }) => guard(() => this.#docker.getContainer(Id).inspect()).catch(ignoreMissing)));
     const own = containers.flatMap((each) => (each && (ids.has(each.Image) || isMadeOf(each, directory)) ? [containerOf(each, this.#docker)] : []));
@@ -43,7 +48,7 @@ export class DockerLayers implements Layers {
     }
   }
 
-  /** Those without a name too. */
+  /** All of which the engine tells the layers, those without a name too. */
   async #images(chainId: string): Promise<Found[]> {
     const listed = await guard(() => this.#docker.listImages({ all: true }));
     const images = await Promise.all(
@@ -52,10 +57,10 @@ export class DockerLayers implements Layers {
     return images.flatMap((image) => {
       const diffIds = image?.RootFS?.Layers ?? [];
       const index = chainIdsOf(diffIds).indexOf(chainId);
-      if (!image || index < 0) return [];
+      if (!image || diffIds.length === 0) return [];
       const directories = directoriesOf(image.GraphDriver);
       const directory = directories.length === diffIds.length ? directories[index] : undefined;
-      return [{ id: image.Id, name: image.RepoTags?.[0] ?? image.Id, depth: diffIds.length, directory }];
+      return [{ id: image.Id, name: image.RepoTags?.[0] ?? image.Id, depth: diffIds.length, directory, standing: index >= 0 }];
     });
   }
 }
