@@ -94,6 +94,12 @@ describe("a node whose layers are not the image's", () => {
     expect(why(standing)).toBe("act LIFT_NODE 1,3");
     expect(why({ ...standing, unhealed: true })).toBe("not-measured");
     expect(why({ ...standing, unhealed: true, policy: policyOf(rule(", reasons: [boot]")) })).toBe("act LIFT_NODE 1,3");
+    // Not before the purge that the same ends.
+    const ending = (state: ActionState): Partial<NodeSituation> => {
+      const purge = { chainId: "sha256:c", layerIndex: 0, imageDigests: [], containerIds: [], purgedAtMs: T0 };
+      return { ...standing, history: [...(standing.history ?? []), past(state, { kind: ActionKind.PURGE, node: undefined, purge })] };
+    };
+    expect([ActionState.ISSUED, ActionState.DONE].map((state) => why(ending(state)))).toEqual(["not-measured", "act LIFT_NODE 1,3"]);
   });
 
   test("only what contradicts and is open counts, of its containers, and not what is theirs", () => {

@@ -136,12 +136,18 @@ function toLift(situation: NodeSituation, node: Node): NodeAct | Idle {
   const rule = nodeRuleFor(situation.policy, node.name);
   // What it would be given to run could be the same again. Where no rule is left that counts it, people are asked.
   if (situation.unhealed && rule && POISON_REASONS.some((reason) => counts(rule, reason))) return "not-measured";
+  // The same measurement ends a purge and lifts its node, in this order, also where it came after somebody looked for the one and before for the other.
+  if (situation.history.some((each) => each.nodeId === node.id && isMeasuring(each))) return "not-measured";
   const standing = situation.standing.get(node.id);
   const marks = (standing?.marks ?? []).filter((mark) => standing?.actions.some((each) => isSame(each.node?.actuator, by) && each.node?.done.includes(mark)));
   const approvals = rule?.lift === "automatic" ? 0 : Math.max(1, rule?.approvals ?? 1);
   const there = by.cluster === situation.cluster ? ofCluster(situation.cluster) : undefined;
   const actuator = by.cluster === undefined ? actuatorFor(situation, node.id, (name) => name === by.name) : there;
   return { act: true, kind: ActionKind.LIFT_NODE, node, marks, reason: "", drift: undefined, sinceMs: 0, rule: rule?.name ?? first.rule, approvals, actuator };
+}
+
+function isMeasuring({ state, purge }: ActionRow): boolean {
+  return state === ActionState.ISSUED && purge?.purgedAtMs !== undefined;
 }
 
 function isSame(one: Actuator | undefined, { nodeId, cluster }: Actuator): boolean {
