@@ -564,7 +564,8 @@ describe("the engine is killed before and after each step", () => {
     const now = ids.find((each) => each !== old) ?? "";
     const standing = (id: string) => docker("inspect", "-f", "{{.Name}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", id);
     expect([await standing(now), await standing(old)]).toEqual([`/${name} true always`, `/${name}.hullmark-A-7K2Q false no`]);
-    expect(told(intent).map(({ newContainerId }) => newContainerId)).toEqual([now]);
+    // As often as it takes until the verifier has it.
+    expect(new Set(told(intent).map(({ newContainerId }) => newContainerId))).toEqual(new Set([now]));
     await docker("rm", "-f", ...ids);
   });
 
