@@ -40,6 +40,7 @@ import { NodeAgent } from "./core/node-agent.ts";
 import { NodeCondition } from "./core/node-state.ts";
 import { answerChallenge } from "./core/quoting.ts";
 import { Session } from "./core/session.ts";
+import { StoppedContainers } from "./core/stopped-containers.ts";
 import { answerTree } from "./core/tree-answers.ts";
 import type { ContainerRuntime } from "./ports/container-runtime.ts";
 import type { Quoter } from "./ports/quoter.ts";
@@ -116,8 +117,9 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const inspector = new ProcfsInspector();
   const code = codeInspection(inspector, systemClock);
   let session: Session | undefined;
+  const runtime = openRuntime(config.runtime);
   const agent = new NodeAgent({
-    runtime: openRuntime(config.runtime),
+    runtime,
     rootFilesystem: new MountInfoRootFilesystem(),
     measurer: nativeMeasurer(),
     files: nodeFiles,
@@ -149,6 +151,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     nowMs: () => Date.now(),
     told: (what, facts) => log.info(facts, what),
   });
+  const stopped = new StoppedContainers(runtime);
   session = new Session({
     sink,
     spool,
@@ -183,6 +186,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         log.info({ containers: request.containerIds.slice(0, 8), names: request.names.length }, "the verifier asks which variables are equal");
         return comparedVariables(request, (id) => agent.factsOf(id));
       },
+      stopped: (request) => stopped.answer(request),
       capture: async (request) => desk?.answer(request) ?? { id: request.id, problem: "this node captures nothing" },
       captureWanted: (wanted) => void handOut.answer(wanted).catch((err: unknown) => log.warn({ err }, "a capture could not be handed out")),
       tree: async (request) => answerTree(request, await agent.tree(request.tree)),

@@ -72,6 +72,7 @@ import { type Credential, People } from "./core/people/people.ts";
 import type { Told } from "./core/pods/index.ts";
 import { agentName, CAPTURING_FAILPOINTS, CaptureTransfers, RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
+import { askStopped } from "./core/session/stopped-containers.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
@@ -616,7 +617,7 @@ async function start(
           logReader: sqlite.log,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
-          affected: (nodeId) => response.affected(nodeId),
+          affected: (nodeId, signal) => response.affectedNow(nodeId, () => askStopped(sessions.get(nodeId), signal)),
           version: VERSION,
           startedAtMs: nowMs(),
         },

@@ -8,6 +8,7 @@ import {
   type ContentRequest,
   EvidenceBodySchema,
   type MeasurementPolicy,
+  type StoppedRequest,
   type TreeRequest,
   type VariablesRequest,
   type Welcome,
@@ -33,6 +34,7 @@ type QuoteMessage = Extract<OutgoingMessage["message"], { case: "quote" }>["valu
 type ContentMessage = Extract<OutgoingMessage["message"], { case: "content" }>["value"];
 type CapturedMessage = Extract<OutgoingMessage["message"], { case: "captured" }>["value"];
 type VariablesMessage = Extract<OutgoingMessage["message"], { case: "variables" }>["value"];
+type StoppedMessage = Extract<OutgoingMessage["message"], { case: "stopped" }>["value"];
 type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"];
 
 /** What the session asks of the rest of the agent. */
@@ -47,6 +49,8 @@ export interface SessionHandlers {
   content(request: ContentRequest): Promise<ContentMessage>;
   /** Which variables of containers are equal. */
   variables(request: VariablesRequest): VariablesMessage;
+  /** Which containers do not run, or why that cannot be told. */
+  stopped(request: StoppedRequest): Promise<StoppedMessage>;
   /** What is kept of a container, or why nothing is. */
   capture(request: CaptureRequest): Promise<CapturedMessage>;
   /** Somebody fetches a capture: it goes its own way. */
@@ -117,7 +121,7 @@ export class Session {
     const outgoing = new Outgoing(spool);
     const { chainId, seq, digest } = spool.head();
     const known = { lastSeq: seq, lastDigest: digest, chainId, checkpoint: checkpoints.read() };
-    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, ...known, contents, captures };
+    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, ...known, contents, captures, tellsStopped: true };
     this.#contentId = 0n;
     outgoing.answer({ message: { case: "hello", value: hello } });
     this.#outgoing = outgoing;
@@ -216,6 +220,12 @@ export class Session {
         break;
       case "variables":
         outgoing.answer({ message: { case: "variables", value: handlers.variables(message.value) } });
+        break;
+      case "stopped":
+        handlers.stopped(message.value).then(
+          (stopped) => outgoing.answer({ message: { case: "stopped", value: stopped } }),
+          (error: unknown) => handlers.failed(error, 0),
+        );
         break;
       case "capture":
         handlers.capture(message.value).then(

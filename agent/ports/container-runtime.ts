@@ -112,11 +112,21 @@ export interface RuntimeEvent {
   readonly containerId: string;
 }
 
+export interface StoppedContainer {
+  readonly id: string;
+  /** As {@link ContainerFacts.name}. */
+  readonly name: string;
+  /** As {@link ContainerFacts.imageId}; empty: it is not told. */
+  readonly imageId: string;
+}
+
 export interface ContainerRuntime {
   /** @throws ContainerRuntimeError */
   facts(signal: AbortSignal): Promise<RuntimeFacts>;
   /** Ids of running (or paused) containers, and of those that run although the runtime does not know them, where that is looked for. @throws ContainerRuntimeError */
   list(signal: AbortSignal): Promise<readonly string[]>;
+  /** What it keeps that does not run: made and not started, ended, dead. @throws ContainerRuntimeError */
+  stopped(signal: AbortSignal): Promise<readonly StoppedContainer[]>;
   /** undefined: not running (any more). @throws ContainerRuntimeError */
   inspect(id: string, signal: AbortSignal): Promise<ContainerFacts | undefined>;
   /** One subscription; starts with `connected`. Ends by throwing ContainerRuntimeError when the engine goes, or quietly with the signal. */

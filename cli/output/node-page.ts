@@ -1,6 +1,6 @@
 /** The page of one node: whose word it is, how fresh, and what it booted as far as its quotes prove it. */
 
-import type { AffectedLayer, BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
+import type { AffectedLayer, BootItem, GetNodeResponse, NodeBoot, NodeIma, NodeStopped } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { Called } from "../kubectl/invocation.ts";
 import { nodeView } from "./views.ts";
@@ -10,7 +10,7 @@ import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
 const MAX_SHOWN = 12;
 const SHA384_BYTES = 48;
 
-export function showNode({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse, nowMs: number, command: Called): string {
+export function showNode({ node, boot, ima, certificateWithheld, affected, stopped }: GetNodeResponse, nowMs: number, command: Called): string {
   if (!node) return "";
   const lines = [`${verdictWord(node.verdict).toUpperCase()}  node ${printable(node.name, 80)}  (${node.id})`];
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
@@ -20,6 +20,7 @@ export function showNode({ node, boot, ima, certificateWithheld, affected }: Get
   if (node.marks.length > 0)
     field("Marked", `${nodeMarkWords(node.marks).join(", ")} by ${node.markActions.map((each) => printable(each, 24)).join(", ")}: ${command} action show`);
   for (const each of affected) showAffected(each, field);
+  if (stopped) showStopped(stopped, field);
   const [gapFromMs, gapToMs] = [toMs(node.gapFrom), toMs(node.gapTo)];
   if (gapFromMs !== undefined && gapToMs !== undefined)
     field(
@@ -37,7 +38,7 @@ export function showNode({ node, boot, ima, certificateWithheld, affected }: Get
 
 /** Everything on the list is to go from the node before the directory does. */
 function showAffected(affected: AffectedLayer, field: (name: string, text: string) => void): void {
-  const { place, layerIndex, open, driftIds, containers, images, moreDrifts, moreContainers, moreImages } = affected;
+  const { place, layerIndex, open, driftIds, containers, images, stopped, moreDrifts, moreContainers, moreImages, moreStopped } = affected;
   const more = (name: string, count: number): void => void (count > 0 && field(name, `and ${count} more, which are not listed`));
   const on = place === "image" ? " configuration on layer" : "";
   const what = layerIndex >= 0 ? `${printable(place, 40)}${on} ${layerIndex}` : printable(place, 40);
@@ -47,8 +48,17 @@ function showAffected(affected: AffectedLayer, field: (name: string, text: strin
   );
   for (const name of containers) field("  runs", printable(name, 300));
   more("  runs", moreContainers);
+  for (const name of stopped) field("  stopped", printable(name, 300));
+  more("  stopped", moreStopped);
   for (const name of images) field("  image", printable(name, 300));
   more("  image", moreImages);
+}
+
+/** Who is to take a layer off should know what the list above lacks. */
+function showStopped({ problem, unknown, more }: NodeStopped, field: (name: string, text: string) => void): void {
+  if (problem !== "") field("Stopped", `not known, ask the runtime there: ${printable(problem, 300)}`);
+  if (unknown > 0) field("Stopped", `${unknown} more, of images that are not known: ask the runtime there`);
+  if (more > 0) field("Stopped", `${more} more, which the node did not name: ask the runtime there`);
 }
 
 function showBoot(boot: NodeBoot, field: (name: string, text: string) => void): void {
@@ -93,12 +103,17 @@ function items(name: string, list: readonly BootItem[], field: (name: string, te
 }
 
 /** What `-o json|yaml` gives. Digests are hex. */
-export function nodePageView({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse) {
-  const layers = affected.map(({ place, layerIndex, chainId, open, driftIds, containers, images, moreDrifts, moreContainers, moreImages }) => ({
-    ...{ place, layerIndex: layerIndex < 0 ? null : layerIndex, chainId: chainId || null, open, drifts: driftIds, containers, images },
-    ...{ moreDrifts, moreContainers, moreImages },
-  }));
-  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null, certificateWithheld, affected: layers };
+export function nodePageView({ node, boot, ima, certificateWithheld, affected, stopped }: GetNodeResponse) {
+  const layers = affected.map(
+    ({ place, layerIndex, chainId, open, driftIds, containers, images, stopped, moreDrifts, moreContainers, moreImages, moreStopped }) => ({
+      ...{ place, layerIndex: layerIndex < 0 ? null : layerIndex, chainId: chainId || null, open, drifts: driftIds, containers, images, stopped },
+      ...{ moreDrifts, moreContainers, moreImages, moreStopped },
+    }),
+  );
+  return {
+    ...{ ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null, certificateWithheld, affected: layers },
+    stopped: stopped ? { problem: stopped.problem || null, unknown: stopped.unknown, more: stopped.more } : null,
+  };
 }
 
 function imaView({ standing, problem, entries, violations, unvouched, moreUnvouched }: NodeIma) {

@@ -136,6 +136,7 @@ class Agent {
       tree: async () => ({}),
       content: async ({ id }) => ({ id, content: Buffer.from("text") }),
       variables: ({ id }) => ({ id, containers: [{ containerId: "c" }] }),
+      stopped: async ({ id }) => ({ id, containers: [{ containerId: "s", name: "ended" }] }),
       capture: async ({ id }) => ({ id, problem: "none" }),
       captureWanted: ({ requestId }) => this.wanted.push(Buffer.from(requestId)),
       policy: () => undefined,
@@ -374,6 +375,15 @@ describe("answers", () => {
     const answers = () => verifier.messages.filter((message) => message.case === "variables");
     await expect.poll(() => answers().length).toBe(1);
     expect(answers()[0]?.value).toMatchObject({ id: 7n, containers: [{ containerId: "c" }] });
+  });
+
+  test("which containers do not run is answered when it is asked for, and its Hello says that it is", async () => {
+    verifier.afterWelcome = [respond({ case: "stopped", value: { id: 8n } })];
+    agent.run();
+    const answers = () => verifier.messages.filter((message) => message.case === "stopped");
+    await expect.poll(() => answers().length).toBe(1);
+    expect(answers()[0]?.value).toMatchObject({ id: 8n, containers: [{ containerId: "s", name: "ended" }] });
+    expect(verifier.messages[0]).toMatchObject({ case: "hello", value: { tellsStopped: true } });
   });
 
   test("a verifier that asks without reading is left", async () => {

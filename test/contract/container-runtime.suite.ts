@@ -14,6 +14,8 @@ export interface RuntimeSubject {
   readonly expected: { readonly name: string; readonly dialect: string; readonly storageDriver: string };
   /** Starts a container with a variable `COLOUR=blue` and an added capability NET_ADMIN. @returns its id */
   start(name: string): Promise<string>;
+  /** Kills its process: the runtime keeps what ended. */
+  end(name: string): Promise<void>;
   /** Ends and removes it. */
   remove(name: string): Promise<void>;
   /** Kills the engine's daemon; containers stay. */
@@ -50,6 +52,17 @@ export function containerRuntimeSuite(title: string, subject: () => RuntimeSubje
       expect(listed).not.toContain(one);
       expect(await runtime.inspect(one, signal)).toBeUndefined();
       await subject().remove("list-two");
+    });
+
+    test("tells what it keeps that does not run, by the name and the image that it ran as", async () => {
+      const { runtime } = subject();
+      const id = await subject().start("ended");
+      const { name, imageId } = await inspect(id);
+      const kept = async () => (await runtime.stopped(signal)).filter((each) => each.id === id);
+      expect(await kept()).toEqual([]);
+      await subject().end("ended");
+      await expect.poll(kept, { timeout: WAIT_MS }).toEqual([{ id, name, imageId }]);
+      await subject().remove("ended");
     });
 
     test("tells how the container is run", async () => {

@@ -100,6 +100,7 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
   const runtime: ContainerRuntime = {
     facts: async () => ({ name: "docker", version: "20.10", storageDriver: "overlay2", dialect: "docker", ownLayer: true }),
     list: async () => ids,
+    stopped: async () => [],
     inspect: async (id) => {
       await faults.inspect?.(id);
       return facts({ id, name: `n-${id}` });

@@ -79,6 +79,27 @@ test("it says what was done, what waits for a yes, and of which incident it is",
   ]);
 });
 
+test("a node's page lists what does not run and stands on a layer, and says where that is not known", () => {
+  const affected = [{ place: "layer", layerIndex: 0, chainId: "sha256:77ab", open: true, driftIds: ["D-7"], stopped: ["spare"], moreStopped: 2 }];
+  const page = (stopped: object) => create(GetNodeResponseSchema, { node: { id: "0011223344556677", name: "w-07" }, affected, stopped });
+  const lines = (stopped: object) =>
+    showNode(page(stopped), 0, "hullmark")
+      .split("\n")
+      .filter((line) => /stopped/i.test(line));
+  const listed = ["  stopped spare", "  stopped and 2 more, which are not listed"];
+  expect(lines({})).toEqual(listed);
+  expect(lines({ problem: "the node is not connected" })).toEqual([...listed, "Stopped   not known, ask the runtime there: the node is not connected"]);
+  expect(lines({ unknown: 3, more: 4 })).toEqual([
+    ...listed,
+    "Stopped   3 more, of images that are not known: ask the runtime there",
+    "Stopped   4 more, which the node did not name: ask the runtime there",
+  ]);
+  expect(nodePageView(page({ unknown: 3 }))).toMatchObject({
+    affected: [{ stopped: ["spare"], moreStopped: 2 }],
+    stopped: { problem: null, unknown: 3, more: 0 },
+  });
+});
+
 test("a node's page says of what stands on a layer how much of it is not listed", () => {
   const layer = { place: "layer", layerIndex: 0, chainId: "sha256:77ab", open: true, driftIds: ["D-7"], containers: ["cart"], images: ["r.example/cart:1"] };
   const node = { id: "0011223344556677", name: "w-07" };

@@ -200,6 +200,13 @@ test("poison on a layer that two images share: removing one image heals nothing,
   // An image that the verifier knows nothing of stands on it too: not without people's knowledge.
   await till.docker("commit", "till", "other");
   await till.docker("create", "--name", "spare", tagged("till"), "true");
+  await till.docker("create", "--name", "other-spare", "other", "true");
+  // What does not run holds it as well, and stands on it as soon as it is started.
+  expect(await faults.stack.json("node", "show", "node-0")).toMatchObject({
+    affected: [{ containers: ["till"], stopped: ["spare"] }],
+    stopped: { problem: null, unknown: 1, more: 0 },
+  });
+  await till.docker("rm", "other-spare");
   expect(await purge(({ state }) => state === "refused")).toMatchObject({ kind: "purge", reason: "more-than-named", detail: "other:latest" });
   expect(await till.onHost("ls", `${layer}/bin`)).toContain("busybox");
   await till.docker("rmi", "other");

@@ -26,6 +26,7 @@ beforeAll(async () => {
       ...(engine.imageStore === "containerd" ? { dialect: "containerd", storageDriver: "overlayfs" } : { dialect: "docker", storageDriver: "overlay2" }),
     },
     start: async (name) => (await docker("run", "--detach", "--name", name, "--env", "COLOUR=blue", "--cap-add", "NET_ADMIN", image.tagged)).trim(),
+    end: async (name) => void (await docker("kill", name)),
     remove: async (name) => void (await docker("rm", "--force", name)),
     killEngine: () => engine.kill(),
     startEngine: () => engine.start(),

@@ -6,7 +6,7 @@ import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { HOUR_MS } from "@hullmark/verifier/core/response/breaker";
 import { MAX_ATTEMPTS } from "@hullmark/verifier/core/response/decide";
 import { decideNode, type NodeAct, type NodeSituation } from "@hullmark/verifier/core/response/decide-node";
-import { affectedBy, openPoison, poisonOf, unhealed } from "@hullmark/verifier/core/response/poison";
+import { affectedBy, byImage, openPoison, poisonOf, unhealed } from "@hullmark/verifier/core/response/poison";
 import { standingMarks } from "@hullmark/verifier/core/response/standing-marks";
 import { issued, newNodeAction, reported, settled } from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
@@ -122,6 +122,7 @@ describe("a node whose layers are not the image's", () => {
       {
         ...{ place: "layer", layerIndex: 0, chainId: "base", open: true, driftIds: ["D-7", "D-8"] },
         ...{ containers: ["c1", "c2"], images: ["r.example/a:1", "r.example/b:1"], moreDrifts: 0, moreContainers: 0, moreImages: 0 },
+        ...{ stopped: [], moreStopped: 0 },
       },
     ]);
     expect(found([two])).toMatchObject([{ open: false, containers: ["c1", "c2"] }]);
@@ -154,6 +155,22 @@ describe("a node whose layers are not the image's", () => {
     expect([all?.driftIds.length, all?.containers, all?.images.length]).toEqual([16, names.slice(0, 100), 100]);
     const [few] = affectedBy(drifts.slice(0, 16), runs.slice(0, 100), [], chainsOf);
     expect(few).toMatchObject({ moreDrifts: 0, moreContainers: 0, moreImages: 0 });
+  });
+
+  test("what does not run is listed where its image is known to stand there, by whichever digest its runtime names that; of the others nobody can say", () => {
+    const chainsOf = (configDigest: string): readonly string[] => (configDigest === "b" ? ["other"] : ["base"]);
+    const images = [
+      { configDigest: "a", manifestDigests: ["m-a"], references: [] },
+      { configDigest: "b", manifestDigests: ["m-b"], references: [] },
+    ];
+    const told = [..."abx"].flatMap((image) => [image, `m-${image}`]).map((imageId) => ({ name: `of ${imageId}`, imageId }));
+    const named = byImage(told, images);
+    expect(named.map(({ configDigest }) => configDigest)).toEqual(["a", "a", "b", "b", undefined, undefined]);
+    const known = named.flatMap(({ name, configDigest }) => (configDigest === undefined ? [] : [{ name, configDigest }]));
+    expect(affectedBy([layer({ configDigest: "a" })], [], images, chainsOf, known)).toMatchObject([{ stopped: ["of a", "of m-a"], moreStopped: 0 }]);
+    const many = Array.from({ length: 120 }, (_, i) => ({ name: `c${i}`, configDigest: "a" }));
+    const [cut] = affectedBy([layer({ configDigest: "a" })], [], images, chainsOf, many);
+    expect([cut?.stopped.length, cut?.moreStopped]).toEqual([100, 20]);
   });
 
   describe("of what is over", () => {

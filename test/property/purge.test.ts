@@ -59,6 +59,8 @@ describe("which layer", () => {
       moreDrifts: 0,
       moreContainers: 0,
       moreImages: 0,
+      stopped: [],
+      moreStopped: 0,
     }) as const;
 
   test("by index where that is one, by its chain id, and none that is not affected; that of an image's configuration, unless the layer itself is meant", () => {

@@ -37,7 +37,7 @@ export function containerFacts(told: Told): ContainerFacts {
   const hostNamespaces = sharedNamespaces(spec, told.sandboxInfo?.runtimeSpec ?? undefined);
   return {
     id: status.id,
-    name: pod ? `${pod.namespace}/${pod.name}/${pod.container || SANDBOX_NAME}` : (status.metadata?.name ?? status.id.slice(0, 12)),
+    name: nameOf(pod, status.metadata?.name ?? status.id.slice(0, 12)),
     pid: info.pid,
     startedAtMs: Number((status.startedAt || status.createdAt) / 1_000_000n),
     rootPath: spec.root?.path ?? undefined,
@@ -73,6 +73,11 @@ export function containerFacts(told: Told): ContainerFacts {
     networkNames: pod ? [pod.name] : [],
     engineFiles: engineFiles(mounts),
   };
+}
+
+/** @param alone where no kubelet made it */
+export function nameOf(pod: PodFacts | undefined, alone: string): string {
+  return pod ? `${pod.namespace}/${pod.name}/${pod.container || SANDBOX_NAME}` : alone;
 }
 
 /** As the pod's specification has it: the kubelet itself asks for the image by its id. containerd 1 keeps no more than that, and tells the first of the image's names. */

@@ -16,8 +16,15 @@ import {
 } from "@hullmark/proto/cri";
 import { RpcChannel, RpcError, type ServiceClient } from "@hullmark/proto/rpc";
 import { nodeHosts } from "../../core/hosts-file.ts";
-import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
-import { containerFacts, type Told } from "./container-facts.ts";
+import {
+  type ContainerFacts,
+  type ContainerRuntime,
+  ContainerRuntimeError,
+  type RuntimeEvent,
+  type RuntimeFacts,
+  type StoppedContainer,
+} from "../../ports/container-runtime.ts";
+import { containerFacts, nameOf, type Told } from "./container-facts.ts";
 import { bindKind, type MountOwner, SUBPATH } from "./mount-kind.ts";
 import { podFacts } from "./pod.ts";
 import { pause, TaskHints } from "./task-hints.ts";
@@ -99,6 +106,19 @@ export class CriRuntime implements ContainerRuntime {
     const ready = sandboxes.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).map(({ id }) => id);
     const known = new Set([...containers, ...sandboxes].map(({ id }) => id));
     return [...running, ...ready, ...(seen ? (this.#unlisted?.others(seen, known) ?? []) : [])];
+  }
+
+  /** Of a sandbox that has ended the list names no image; all have the runtime's own. */
+  async stopped(signal: AbortSignal): Promise<readonly StoppedContainer[]> {
+    const { containers, sandboxes } = await this.#all(signal);
+    const podLabels = new Map(sandboxes.map(({ id, labels }) => [id, labels]));
+    return containers
+      .filter(({ state }) => state !== ContainerState.CONTAINER_RUNNING)
+      .map((container) => {
+        const { id, metadata, labels, podSandboxId, imageId, imageRef } = container;
+        const pod = podFacts(containerLabels(container, { labels, metadata }), podLabels.get(podSandboxId) ?? {}, {});
+        return { id, name: nameOf(pod, metadata?.name || id.slice(0, 12)), imageId: imageId || imageRef };
+      });
   }
 
   async inspect(id: string, signal: AbortSignal): Promise<ContainerFacts | undefined> {
@@ -254,7 +274,7 @@ function tellsAll({ name, version }: RuntimeFacts): boolean {
 const CONTAINER_NAME = "io.kubernetes.container.name";
 
 /** Only the sandbox has no name in its pod: a container that was started past the kubelet may lack the kubelet's labels, and is none for that. */
-function containerLabels({ id, podSandboxId }: Container, { labels, metadata }: Told["status"]): Readonly<Record<string, string>> {
+function containerLabels({ id, podSandboxId }: Container, { labels, metadata }: Pick<Told["status"], "labels" | "metadata">): Readonly<Record<string, string>> {
   if (id === podSandboxId) return {};
   return { ...labels, [CONTAINER_NAME]: labels[CONTAINER_NAME] || metadata?.name || id.slice(0, 12) };
 }

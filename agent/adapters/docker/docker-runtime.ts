@@ -4,7 +4,14 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import Docker from "dockerode";
 import { nodeHosts } from "../../core/hosts-file.ts";
-import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
+import {
+  type ContainerFacts,
+  type ContainerRuntime,
+  ContainerRuntimeError,
+  type RuntimeEvent,
+  type RuntimeFacts,
+  type StoppedContainer,
+} from "../../ports/container-runtime.ts";
 import { containerFacts, hostGatewayIps } from "./container-facts.ts";
 import { namespacesOfHost } from "./host-namespaces.ts";
 import { contentStoreOf, imageStoreConfig, manifestConfig } from "./image-config.ts";
@@ -16,6 +23,8 @@ import { parentOf, readOciSpec } from "./oci-spec.ts";
  * goes on only after an unpause, which waits for the lock.
  */
 const ACTIONS = ["start", "die", "unpause", "rename", "update", "connect", "disconnect", "oom", "destroy"];
+/** As the engine names states; `removing` is going. */
+const NOT_RUNNING = ["created", "exited", "dead"];
 const CALL_TIMEOUT_MS = 15_000;
 /** A call that broke only then was given up here; timers may be early by a little. */
 const GIVEN_UP_MS = CALL_TIMEOUT_MS - 100;
@@ -28,7 +37,11 @@ const MAX_JOINS = 16;
 /** What is used of dockerode; its own types know neither abort signals everywhere nor what `info` holds. */
 interface Engine {
   info(): Promise<{ Driver: string; ServerVersion: string; DockerRootDir: string; DriverStatus?: [string, string][] }>;
-  listContainers(options: { abortSignal: AbortSignal }): Promise<{ Id: string }[]>;
+  listContainers(options: {
+    all?: boolean;
+    filters?: Record<string, string[]>;
+    abortSignal: AbortSignal;
+  }): Promise<{ Id: string; Names?: string[] | null; ImageID?: string }[]>;
   getContainer(id: string): { inspect(options: { abortSignal: AbortSignal }): Promise<Docker.ContainerInspectInfo> };
   getNetwork(name: string): { inspect(): Promise<{ IPAM?: { Config?: { Gateway?: string }[] | null } }> };
   getImage(id: string): { inspect(): Promise<Docker.ImageInspectInfo> };
@@ -69,6 +82,13 @@ export class DockerRuntime implements ContainerRuntime {
   async list(signal: AbortSignal): Promise<readonly string[]> {
     const containers = await guard(() => this.#docker.listContainers({ abortSignal: signal }));
     return containers.map(({ Id }) => Id);
+  }
+
+  async stopped(signal: AbortSignal): Promise<readonly StoppedContainer[]> {
+    const containers = await guard(() => this.#docker.listContainers({ all: true, filters: { status: NOT_RUNNING }, abortSignal: signal }));
+    // Links to a container are among its names, with that of whose they are before them.
+    const nameOf = (names: readonly string[]): string => (names.find((name) => name.lastIndexOf("/") === 0) ?? names[0] ?? "").replace(/^\//, "");
+    return containers.map(({ Id, Names, ImageID }) => ({ id: Id, name: nameOf(Names ?? []) || Id.slice(0, 12), imageId: ImageID ?? "" }));
   }
 
   async inspect(id: string, signal: AbortSignal): Promise<ContainerFacts | undefined> {

@@ -10,6 +10,10 @@ export class NoRuntime implements ContainerRuntime {
     return [];
   }
 
+  async stopped(): Promise<readonly []> {
+    return [];
+  }
+
   async inspect(): Promise<undefined> {
     return undefined;
   }

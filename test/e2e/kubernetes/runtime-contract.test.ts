@@ -36,6 +36,7 @@ beforeAll(async () => {
       await kubernetes.kubectl(["wait", "--for=condition=Ready", `pod/${name}`, "--timeout=60s"]);
       return new PodVictim(kubernetes, programs, name).id();
     },
+    end: async (name) => void process.kill(await new PodVictim(kubernetes, programs, name).pid(), "SIGKILL"),
     remove: async (name) => void (await kubernetes.kubectl(["delete", "pod", name, "--grace-period=1", "--wait"])),
     killEngine: () => kubernetes.services.containerd.kill(),
     startEngine: () => kubernetes.services.containerd.start(),

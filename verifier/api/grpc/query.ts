@@ -18,6 +18,7 @@ import { decidingRule } from "../../core/policy/deciding.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { AffectedLayer } from "../../core/response/poison.ts";
+import type { Affected } from "../../core/response/situations.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { VulnerabilityStanding } from "../../core/vulnerabilities/index.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
@@ -90,8 +91,8 @@ export interface QueryServices
   /** What Hullmark has put on nodes, by node id. */
   readonly marks: () => ReadonlyMap<string, StandingMarks>;
   readonly withheld: (nodeId: string) => Promise<boolean>;
-  /** What the node serves that is not as signed. */
-  readonly affected: (nodeId: string) => Promise<readonly AffectedLayer[]>;
+  /** What the node serves that is not as signed. @throws StoreError; the signal's reason */
+  readonly affected: (nodeId: string, signal: AbortSignal) => Promise<Affected>;
   /** A live node's newest row; the fleet's else. */
   readonly currentNode: (row: NodeRow) => NodeRow;
   /** undefined: not known yet. */
@@ -253,17 +254,18 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const { page, next } = cut(ordered, rowsOf(pageSize), ({ id }) => id);
       return { nodes: page.map((row) => ({ ...node(row), drifted: drifted[row.id] ?? 0 })), nextPageToken: next };
     },
-    async getNode({ id }) {
+    async getNode({ id }, { signal }) {
       const row = fleet.find(id);
       if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id", fix: "hullmark nodes lists them" });
       const [boot, ima, certificateWithheld, affected] = await Promise.all([
         ...([store.readBoot(row.id), store.readIma(row.id)] as const),
-        ...([services.withheld(row.id), services.affected(row.id)] as const),
+        ...([services.withheld(row.id), services.affected(row.id, signal)] as const),
       ]);
       return {
         node: node(row),
         certificateWithheld,
-        affected: affected.map(toAffected),
+        affected: affected.layers.map(toAffected),
+        ...(affected.stopped && { stopped: affected.stopped }),
         ...(boot && { boot: bootMessage(boot) }),
         ...(ima && { ima: imaMessage(ima) }),
       };
@@ -421,6 +423,6 @@ async function* watch<K extends keyof Events>(events: EventBus, kind: K, signal:
   }
 }
 
-function toAffected({ driftIds, containers, images, ...rest }: AffectedLayer) {
-  return { ...rest, driftIds: [...driftIds], containers: [...containers], images: [...images] };
+function toAffected({ driftIds, containers, images, stopped, ...rest }: AffectedLayer) {
+  return { ...rest, driftIds: [...driftIds], containers: [...containers], images: [...images], stopped: [...stopped] };
 }

@@ -7,6 +7,7 @@ import type { CaptureTaken } from "@hullmark/proto/v1/capture";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, PauseRow } from "../../ports/rows.ts";
+import type { StoppedTold } from "../../ports/stopped-told.ts";
 import type { Store } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
 import { adminFact } from "../fleet/log-facts.ts";
@@ -31,7 +32,7 @@ import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts
 import { isSameAction, peopleFor } from "./same-action.ts";
 import { noSuchAction, ResponseError, type ResponseServices } from "./services.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
-import { type Key, Situations } from "./situations.ts";
+import { type Affected, type Key, Situations } from "./situations.ts";
 import type { StandingMarks } from "./standing-marks.ts";
 import {
   actionFact,
@@ -141,6 +142,11 @@ export class ResponseEngine {
   /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
   async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
     return await this.#situations.affected(nodeId);
+  }
+
+  /** As {@link affected}, with what does not run there. @param ask the node, where anything is affected @throws StoreError; what `ask` throws */
+  async affectedNow(nodeId: string, ask: () => Promise<StoppedTold>): Promise<Affected> {
+    return await this.#situations.affectedNow(nodeId, ask);
   }
 
   /** What people should know when they look at the fleet. */

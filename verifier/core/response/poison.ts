@@ -3,6 +3,7 @@
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
+import type { StoppedTold } from "../../ports/stopped-told.ts";
 import { causeOf } from "./causes.ts";
 
 /** As policy names it among the `reasons` of a node's rule. */
@@ -58,10 +59,13 @@ export interface AffectedLayer {
   readonly driftIds: readonly string[];
   readonly containers: readonly string[];
   readonly images: readonly string[];
+  /** Names of those that do not run, as far as the node was asked, and told. */
+  readonly stopped: readonly string[];
   /** How many there are besides those that are listed. */
   readonly moreDrifts: number;
   readonly moreContainers: number;
   readonly moreImages: number;
+  readonly moreStopped: number;
 }
 
 const MAX_IDS = 16;
@@ -69,6 +73,7 @@ const MAX_NAMES = 100;
 
 /**
  * @param drifts {@link openPoison} of a node, and what is {@link unhealed} of it @param workloads of that node @param images that are known, whichever nodes run them
+ * @param notRunning containers of that node
  * @returns one a directory, configuration or container, in the order of the drifts
  */
 export function affectedBy(
@@ -76,6 +81,7 @@ export function affectedBy(
   workloads: readonly Pick<WorkloadRow, "containerId" | "containerName" | "configDigest">[],
   images: readonly { readonly configDigest: string; readonly references: readonly string[] }[],
   chainsOf: (configDigest: string) => readonly string[],
+  notRunning: readonly { readonly name: string; readonly configDigest: string }[] = [],
 ): AffectedLayer[] {
   const chainOf = (drift: DriftRow): string => chainsOf(drift.configDigest)[levelOf(drift, chainsOf)] ?? "";
   const groups = Map.groupBy(drifts, (drift) => `${poisonOf(drift)} ${poisonOf(drift) === "image" ? drift.configDigest : chainOf(drift) || drift.containerId}`);
@@ -89,15 +95,28 @@ export function affectedBy(
       chainId !== "" ? chainsOf(configDigest)[layerIndex] === chainId : place === "image" && configDigest === first.configDigest;
     const containers = distinct(workloads.filter((each) => own.has(each.containerId) || standsOn(each.configDigest)).map(({ containerName }) => containerName));
     const references = distinct(images.filter(({ configDigest }) => standsOn(configDigest)).flatMap(({ references }) => references));
+    const stopped = distinct(notRunning.filter(({ configDigest }) => standsOn(configDigest)).map(({ name }) => name));
     return [
       {
         ...{ place, layerIndex, chainId, open: group.some(({ state }) => state === DriftState.OPEN) },
         ...{ driftIds: group.map(({ id }) => id).slice(0, MAX_IDS), moreDrifts: beyond(group, MAX_IDS) },
         ...{ containers: containers.slice(0, MAX_NAMES), moreContainers: beyond(containers, MAX_NAMES) },
         ...{ images: references.slice(0, MAX_NAMES), moreImages: beyond(references, MAX_NAMES) },
+        ...{ stopped: stopped.slice(0, MAX_NAMES), moreStopped: beyond(stopped, MAX_NAMES) },
       },
     ];
   });
+}
+
+/** What a node told of containers that do not run, by the images that are known. @returns `undefined` as configuration: its image is none of them, and nobody can say on what it stands */
+export function byImage(
+  told: StoppedTold["containers"],
+  images: readonly { readonly configDigest: string; readonly manifestDigests: readonly string[] }[],
+): (StoppedTold["containers"][number] & { readonly configDigest: string | undefined })[] {
+  const known = new Map(
+    images.flatMap(({ configDigest, manifestDigests }) => [configDigest, ...manifestDigests].map((digest) => [digest, configDigest] as const)),
+  );
+  return told.map((each) => ({ ...each, configDigest: known.get(each.imageId) }));
 }
 
 /** The layer that has to go for it: an image's configuration stands on all its layers. -1: none, or not known. */

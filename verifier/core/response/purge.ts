@@ -40,7 +40,7 @@ export function leftLayers(rows: readonly ActionRow[], affected: readonly Affect
     if (!purge || affected.some(({ chainId }) => chainId === purge.chainId)) return [];
     const { chainId, layerIndex, configDigest } = purge;
     const driftIds = driftId === "" ? [] : [driftId];
-    const nothing = { containers: [], images: [], moreDrifts: 0, moreContainers: 0, moreImages: 0 };
+    const nothing = { containers: [], images: [], stopped: [], moreDrifts: 0, moreContainers: 0, moreImages: 0, moreStopped: 0 };
     return [{ place: configDigest === undefined ? "layer" : "image", layerIndex, chainId, open: false, driftIds, ...nothing }];
   });
 }

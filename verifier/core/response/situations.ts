@@ -3,6 +3,7 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { NodeMark } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { StoppedTold } from "../../ports/stopped-told.ts";
 import { MAX_PAGE_ROWS } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
 import { allWorkloads, keyOfNumber, rowPages } from "../fleet/row-pages.ts";
@@ -15,7 +16,7 @@ import { type Decision, decide, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
 import { isInPod } from "./eviction.ts";
 import { type ActionHistory, isSpent } from "./history.ts";
-import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
+import { type AffectedLayer, affectedBy, byImage, openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK } from "./rollback.ts";
 import type { ResponseServices } from "./services.ts";
 
@@ -27,6 +28,12 @@ const MAX_WITNESS_LOOKS = 100;
 
 /** Node, and container; of the node itself empty. */
 export type Key = `${string}/${string}`;
+
+export interface Affected {
+  readonly layers: readonly AffectedLayer[];
+  /** How far what is said of containers that do not run goes: of how many the images are not known, and how many the node did not name. undefined: the node was not asked. */
+  readonly stopped: { readonly problem: string; readonly unknown: number; readonly more: number } | undefined;
+}
 
 export class Situations {
   readonly #services: ResponseServices;
@@ -144,12 +151,23 @@ export class Situations {
 
   /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
   async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
+    return (await this.affectedNow(nodeId)).layers;
+  }
+
+  /** As {@link affected}, and what does not run. @param ask the node, where anything is affected @throws StoreError; the signal's reason, of `ask` */
+  async affectedNow(nodeId: string, ask?: () => Promise<StoppedTold>): Promise<Affected> {
     const { store, layerChains } = this.#services;
     const drifts = [...openPoison(await store.readOpenDrifts(nodeId)), ...(await this.#unhealed(nodeId))];
-    if (drifts.length === 0) return [];
+    if (drifts.length === 0) return { layers: [], stopped: undefined };
+    const told = await ask?.();
     const images = await store.readImages();
     const chainsOf = await layerChains(new Set(images.map(({ configDigest }) => configDigest)));
-    return affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf);
+    const stopped = byImage(told?.containers ?? [], images);
+    const known = stopped.flatMap(({ name, configDigest }) => (configDigest === undefined ? [] : [{ name, configDigest }]));
+    return {
+      layers: affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf, known),
+      stopped: told && { problem: told.problem, unknown: stopped.length - known.length, more: told.more },
+    };
   }
 
   /** What was found of its layers and images since it was marked, and of which nothing says that it is well again. */

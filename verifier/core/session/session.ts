@@ -11,6 +11,7 @@ import {
   type Heartbeat,
   type Hello,
   type MeasurementPolicy,
+  type StoppedResponse,
   type VariablesRequestSchema,
   type VariablesResponse,
   WelcomeSchema,
@@ -55,6 +56,7 @@ export class Session implements QuestionSession {
   readonly #questions: Questions;
   readonly #contents: ContentQuestions;
   readonly #variables: OpenQuestions<VariablesResponse>;
+  readonly #stopped: OpenQuestions<StoppedResponse>;
   readonly #decoder = new EvidenceDecoder();
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
@@ -66,6 +68,7 @@ export class Session implements QuestionSession {
   #room: (() => void) | undefined;
   #closed = false;
   #handsOutContents = false;
+  #tellsStopped = false;
 
   constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons, boot: BootWatch, ima: ImaWatch) {
     this.#services = services;
@@ -79,6 +82,7 @@ export class Session implements QuestionSession {
     const after: After = (delayMs, run) => services.clock.after(delayMs, run);
     this.#contents = new ContentQuestions((request) => this.send({ case: "content", value: request }), after);
     this.#variables = new OpenQuestions(after);
+    this.#stopped = new OpenQuestions(after);
   }
 
   get nodeId(): string {
@@ -112,6 +116,11 @@ export class Session implements QuestionSession {
     return this.#handsOutContents;
   }
 
+  /** Whether the agent answers {@link askStopped}. */
+  get tellsStopped(): boolean {
+    return this.#tellsStopped;
+  }
+
   get closed(): boolean {
     return this.#closed;
   }
@@ -128,6 +137,7 @@ export class Session implements QuestionSession {
       },
     });
     this.#handsOutContents = hello.contents;
+    this.#tellsStopped = hello.tellsStopped;
     const changes = new ChangeSet(nowMs);
     this.#live.alive(hello.lastSeq, nowMs);
     if (hello.captures) this.#cancels.add(this.#services.captures.connect(this.nodeId, this.#captureStream()));
@@ -165,6 +175,9 @@ export class Session implements QuestionSession {
         break;
       case "variables":
         this.#variables.accept(message.value);
+        break;
+      case "stopped":
+        this.#stopped.accept(message.value);
         break;
       case "captured":
         this.#services.captures.taken(this.nodeId, message.value);
@@ -317,6 +330,13 @@ export class Session implements QuestionSession {
     return answer === "too-many" ? undefined : answer;
   }
 
+  /** Which containers of the node do not run, for a person: undefined where it does not answer. @throws the signal's reason */
+  async askStopped(signal: AbortSignal): Promise<StoppedResponse | undefined> {
+    if (this.#closed) return undefined;
+    const answer = await this.#stopped.ask((id) => this.send({ case: "stopped", value: { id } }), signal);
+    return answer === "too-many" ? undefined : answer;
+  }
+
   /** Asks for a quote now: a person wants it. */
   challenge(): void {
     this.#questions.challenge();
@@ -449,6 +469,7 @@ export class Session implements QuestionSession {
     this.#services.pacer.leave(this.#questions);
     this.#contents.close();
     this.#variables.close();
+    this.#stopped.close();
     for (const cancel of this.#cancels) cancel();
     this.#room?.();
     this.#transport.close(error);

@@ -84,6 +84,14 @@ export declare type AttestRequest = Message<"hullmark.v1.AttestRequest"> & {
      */
     value: VariablesResponse;
     case: "variables";
+  } | {
+    /**
+     * Answers a StoppedRequest.
+     *
+     * @generated from field: hullmark.v1.StoppedResponse stopped = 10;
+     */
+    value: StoppedResponse;
+    case: "stopped";
   } | { case: undefined; value?: undefined };
 };
 
@@ -180,6 +188,14 @@ export declare type AttestResponse = Message<"hullmark.v1.AttestResponse"> & {
      */
     value: VariablesRequest;
     case: "variables";
+  } | {
+    /**
+     * Somebody asks what stands on what this node has altered. Asked only of an agent whose Hello says that it tells.
+     *
+     * @generated from field: hullmark.v1.StoppedRequest stopped = 12;
+     */
+    value: StoppedRequest;
+    case: "stopped";
   } | { case: undefined; value?: undefined };
 };
 
@@ -247,6 +263,13 @@ export declare type Hello = Message<"hullmark.v1.Hello"> & {
    * @generated from field: bool captures = 9;
    */
   captures: boolean;
+
+  /**
+   * It answers StoppedRequest.
+   *
+   * @generated from field: bool tells_stopped = 10;
+   */
+  tellsStopped: boolean;
 };
 
 /**
@@ -623,6 +646,92 @@ export declare type ContainerVariables = Message<"hullmark.v1.ContainerVariables
  * Use `create(ContainerVariablesSchema)` to create a new message.
  */
 export declare const ContainerVariablesSchema: GenMessage<ContainerVariables>;
+
+/**
+ * Containers that the node's runtime keeps and that do not run: each holds the layers of its image, and runs with them once it is started. The node's word alone: no
+ * Evidence has them, and no quote.
+ *
+ * @generated from message hullmark.v1.StoppedRequest
+ */
+export declare type StoppedRequest = Message<"hullmark.v1.StoppedRequest"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+};
+
+/**
+ * Describes the message hullmark.v1.StoppedRequest.
+ * Use `create(StoppedRequestSchema)` to create a new message.
+ */
+export declare const StoppedRequestSchema: GenMessage<StoppedRequest>;
+
+/**
+ * @generated from message hullmark.v1.StoppedResponse
+ */
+export declare type StoppedResponse = Message<"hullmark.v1.StoppedResponse"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * At most 1,000.
+   *
+   * @generated from field: repeated hullmark.v1.StoppedContainer containers = 2;
+   */
+  containers: StoppedContainer[];
+
+  /**
+   * How many there are besides.
+   *
+   * @generated from field: uint32 more = 3;
+   */
+  more: number;
+
+  /**
+   * Why they cannot be told, in words; empty: they are.
+   *
+   * @generated from field: string problem = 4;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message hullmark.v1.StoppedResponse.
+ * Use `create(StoppedResponseSchema)` to create a new message.
+ */
+export declare const StoppedResponseSchema: GenMessage<StoppedResponse>;
+
+/**
+ * @generated from message hullmark.v1.StoppedContainer
+ */
+export declare type StoppedContainer = Message<"hullmark.v1.StoppedContainer"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * As that of one that runs.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * `sha256:<hex>`, as the runtime names its image: of the configuration, or of the manifest or index that was pulled; empty: it does not tell.
+   *
+   * @generated from field: string image_id = 3;
+   */
+  imageId: string;
+};
+
+/**
+ * Describes the message hullmark.v1.StoppedContainer.
+ * Use `create(StoppedContainerSchema)` to create a new message.
+ */
+export declare const StoppedContainerSchema: GenMessage<StoppedContainer>;
 
 /**
  * @generated from message hullmark.v1.ResyncRequest

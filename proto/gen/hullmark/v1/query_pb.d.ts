@@ -918,6 +918,13 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
    * @generated from field: repeated hullmark.v1.AffectedLayer affected = 5;
    */
   affected: AffectedLayer[];
+
+  /**
+   * Absent where nothing is affected.
+   *
+   * @generated from field: hullmark.v1.NodeStopped stopped = 6;
+   */
+  stopped?: NodeStopped | undefined;
 };
 
 /**
@@ -925,6 +932,40 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
  * Use `create(GetNodeResponseSchema)` to create a new message.
  */
 export declare const GetNodeResponseSchema: GenMessage<GetNodeResponse>;
+
+/**
+ * How far `stopped` of what is affected goes: the node's word, asked for when the page is.
+ *
+ * @generated from message hullmark.v1.NodeStopped
+ */
+export declare type NodeStopped = Message<"hullmark.v1.NodeStopped"> & {
+  /**
+   * Why the node was not asked, or did not tell; empty: it did.
+   *
+   * @generated from field: string problem = 1;
+   */
+  problem: string;
+
+  /**
+   * Containers that do not run, of images that the verifier does not know: they may stand on it.
+   *
+   * @generated from field: uint32 unknown = 2;
+   */
+  unknown: number;
+
+  /**
+   * How many there are besides those that the node told.
+   *
+   * @generated from field: uint32 more = 3;
+   */
+  more: number;
+};
+
+/**
+ * Describes the message hullmark.v1.NodeStopped.
+ * Use `create(NodeStoppedSchema)` to create a new message.
+ */
+export declare const NodeStoppedSchema: GenMessage<NodeStopped>;
 
 /**
  * A layer, or an image's configuration, and what stands on it.
@@ -968,7 +1009,7 @@ export declare type AffectedLayer = Message<"hullmark.v1.AffectedLayer"> & {
   driftIds: string[];
 
   /**
-   * Names of those that run on the node and stand on it, at most 100. Stopped ones the node's runtime alone knows.
+   * Names of those that run on the node and stand on it, at most 100.
    *
    * @generated from field: repeated string containers = 6;
    */
@@ -997,6 +1038,18 @@ export declare type AffectedLayer = Message<"hullmark.v1.AffectedLayer"> & {
    * @generated from field: uint32 more_images = 10;
    */
   moreImages: number;
+
+  /**
+   * Names of those that do not run and stand on it, by the node's word, at most 100.
+   *
+   * @generated from field: repeated string stopped = 11;
+   */
+  stopped: string[];
+
+  /**
+   * @generated from field: uint32 more_stopped = 12;
+   */
+  moreStopped: number;
 };
 
 /**

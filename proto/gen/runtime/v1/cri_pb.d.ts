@@ -331,6 +331,11 @@ export declare type PodSandbox = Message<"runtime.v1.PodSandbox"> & {
    * @generated from field: runtime.v1.PodSandboxState state = 3;
    */
   state: PodSandboxState;
+
+  /**
+   * @generated from field: map<string, string> labels = 5;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -482,6 +487,11 @@ export declare type Container = Message<"runtime.v1.Container"> & {
   podSandboxId: string;
 
   /**
+   * @generated from field: runtime.v1.ContainerMetadata metadata = 3;
+   */
+  metadata?: ContainerMetadata | undefined;
+
+  /**
    * @generated from field: string image_ref = 5;
    */
   imageRef: string;
@@ -490,6 +500,11 @@ export declare type Container = Message<"runtime.v1.Container"> & {
    * @generated from field: runtime.v1.ContainerState state = 6;
    */
   state: ContainerState;
+
+  /**
+   * @generated from field: map<string, string> labels = 8;
+   */
+  labels: { [key: string]: string };
 
   /**
    * @generated from field: string image_id = 10;
