@@ -77,7 +77,7 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
-import { VulnerabilityAlarms, VulnerabilityOverview, VulnerabilityReports } from "./core/vulnerabilities/index.ts";
+import { runningImage, VulnerabilityAlarms, VulnerabilityOverview, VulnerabilityReports } from "./core/vulnerabilities/index.ts";
 import { dashboardDoorway, dashboardServer, type RunningDashboard } from "./dashboard.ts";
 import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
@@ -617,7 +617,8 @@ async function start(
           logReader: sqlite.log,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
-          affected: (nodeId, signal) => response.affectedNow(nodeId, () => askStopped(sessions.get(nodeId), signal)),
+          affected: (nodeId, signal) =>
+            response.affectedNow(nodeId, () => askStopped(sessions.get(nodeId), async () => (await sqlite.store.readImages()).map(runningImage), signal)),
           version: VERSION,
           startedAtMs: nowMs(),
         },

@@ -57,7 +57,7 @@ function showAffected(affected: AffectedLayer, field: (name: string, text: strin
 /** Who is to take a layer off should know what the list above lacks. */
 function showStopped({ problem, unknown, more }: NodeStopped, field: (name: string, text: string) => void): void {
   if (problem !== "") field("Stopped", `not known, ask the runtime there: ${printable(problem, 300)}`);
-  if (unknown > 0) field("Stopped", `${unknown} more, of images that are not known: ask the runtime there`);
+  if (unknown > 0) field("Stopped", `${unknown} of which it is not known on what they stand: ask the runtime there`);
   if (more > 0) field("Stopped", `${more} more, which the node did not name: ask the runtime there`);
 }
 

@@ -114,3 +114,26 @@ test.each<[string, string]>([
 ])("so it is of a container that is told with %s itself", async (_, container) => {
   await expect(inspected({ container, sandbox: JSON.stringify(OF_SANDBOX) })).rejects.toMatchObject({ code: "RUNTIME_PROTOCOL" });
 });
+
+test("what does not run is told by the name and the image that it had as it ran, whatever of its sandbox is left", async () => {
+  const labels = { "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "cart", "io.kubernetes.pod.uid": "u" };
+  const usual = { podSandboxId: SANDBOX, imageRef: "ref", metadata: { name: "web" }, labels };
+  const of = (id: string, state: ContainerState, more: object = {}) => ({ ...usual, id, state, ...more });
+  const { CONTAINER_RUNNING, CONTAINER_EXITED, CONTAINER_CREATED } = ContainerState;
+  const cri = await serving({
+    listContainers: async () => ({
+      containers: [
+        ...[of("runs", CONTAINER_RUNNING), of("ended", CONTAINER_EXITED, { imageId: "id" }), of("made", CONTAINER_CREATED)],
+        of("sandboxless", CONTAINER_EXITED, { podSandboxId: "gone" }),
+        of("alone", CONTAINER_EXITED, { podSandboxId: "gone", labels: {} }),
+      ],
+    }),
+    listPodSandbox: async () => ({ items: [{ id: SANDBOX, state: PodSandboxState.SANDBOX_NOTREADY, labels }] }),
+  });
+  expect(await cri.stopped(new AbortController().signal)).toEqual([
+    { id: "ended", name: "shop/cart/web", imageId: "id" },
+    { id: "made", name: "shop/cart/web", imageId: "ref" },
+    { id: "sandboxless", name: "shop/cart/web", imageId: "ref" },
+    { id: "alone", name: "web", imageId: "ref" },
+  ]);
+});

@@ -91,7 +91,7 @@ test("a node's page lists what does not run and stands on a layer, and says wher
   expect(lines({ problem: "the node is not connected" })).toEqual([...listed, "Stopped   not known, ask the runtime there: the node is not connected"]);
   expect(lines({ unknown: 3, more: 4 })).toEqual([
     ...listed,
-    "Stopped   3 more, of images that are not known: ask the runtime there",
+    "Stopped   3 of which it is not known on what they stand: ask the runtime there",
     "Stopped   4 more, which the node did not name: ask the runtime there",
   ]);
   expect(nodePageView(page({ unknown: 3 }))).toMatchObject({

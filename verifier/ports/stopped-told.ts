@@ -2,7 +2,13 @@
 export interface StoppedTold {
   /** Why nothing is known of them; empty: the node told. */
   readonly problem: string;
-  readonly containers: readonly { readonly name: string /** As its runtime names the image: a digest. */; readonly imageId: string }[];
+  readonly containers: readonly StoppedContainer[];
   /** How many there are besides. */
   readonly more: number;
+}
+
+export interface StoppedContainer {
+  readonly name: string;
+  /** Of which known image it is: of several, where its runtime names an index. Empty: nobody can say on what it stands. */
+  readonly configDigests: readonly string[];
 }

@@ -3,7 +3,7 @@
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
-import type { StoppedTold } from "../../ports/stopped-told.ts";
+import type { StoppedContainer } from "../../ports/stopped-told.ts";
 import { causeOf } from "./causes.ts";
 
 /** As policy names it among the `reasons` of a node's rule. */
@@ -81,7 +81,7 @@ export function affectedBy(
   workloads: readonly Pick<WorkloadRow, "containerId" | "containerName" | "configDigest">[],
   images: readonly { readonly configDigest: string; readonly references: readonly string[] }[],
   chainsOf: (configDigest: string) => readonly string[],
-  notRunning: readonly { readonly name: string; readonly configDigest: string }[] = [],
+  notRunning: readonly StoppedContainer[] = [],
 ): AffectedLayer[] {
   const chainOf = (drift: DriftRow): string => chainsOf(drift.configDigest)[levelOf(drift, chainsOf)] ?? "";
   const groups = Map.groupBy(drifts, (drift) => `${poisonOf(drift)} ${poisonOf(drift) === "image" ? drift.configDigest : chainOf(drift) || drift.containerId}`);
@@ -95,7 +95,7 @@ export function affectedBy(
       chainId !== "" ? chainsOf(configDigest)[layerIndex] === chainId : place === "image" && configDigest === first.configDigest;
     const containers = distinct(workloads.filter((each) => own.has(each.containerId) || standsOn(each.configDigest)).map(({ containerName }) => containerName));
     const references = distinct(images.filter(({ configDigest }) => standsOn(configDigest)).flatMap(({ references }) => references));
-    const stopped = distinct(notRunning.filter(({ configDigest }) => standsOn(configDigest)).map(({ name }) => name));
+    const stopped = distinct(notRunning.filter(({ configDigests }) => configDigests.some(standsOn)).map(({ name }) => name));
     return [
       {
         ...{ place, layerIndex, chainId, open: group.some(({ state }) => state === DriftState.OPEN) },
@@ -106,17 +106,6 @@ export function affectedBy(
       },
     ];
   });
-}
-
-/** What a node told of containers that do not run, by the images that are known. @returns `undefined` as configuration: its image is none of them, and nobody can say on what it stands */
-export function byImage(
-  told: StoppedTold["containers"],
-  images: readonly { readonly configDigest: string; readonly manifestDigests: readonly string[] }[],
-): (StoppedTold["containers"][number] & { readonly configDigest: string | undefined })[] {
-  const known = new Map(
-    images.flatMap(({ configDigest, manifestDigests }) => [configDigest, ...manifestDigests].map((digest) => [digest, configDigest] as const)),
-  );
-  return told.map((each) => ({ ...each, configDigest: known.get(each.imageId) }));
 }
 
 /** The layer that has to go for it: an image's configuration stands on all its layers. -1: none, or not known. */

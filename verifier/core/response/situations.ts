@@ -16,7 +16,7 @@ import { type Decision, decide, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
 import { isInPod } from "./eviction.ts";
 import { type ActionHistory, isSpent } from "./history.ts";
-import { type AffectedLayer, affectedBy, byImage, openPoison, poisonOf, unhealed } from "./poison.ts";
+import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK } from "./rollback.ts";
 import type { ResponseServices } from "./services.ts";
 
@@ -31,7 +31,7 @@ export type Key = `${string}/${string}`;
 
 export interface Affected {
   readonly layers: readonly AffectedLayer[];
-  /** How far what is said of containers that do not run goes: of how many the images are not known, and how many the node did not name. undefined: the node was not asked. */
+  /** How far what is said of containers that do not run goes: of how many it is not known on what they stand, and how many the node did not name. undefined: the node was not asked. */
   readonly stopped: { readonly problem: string; readonly unknown: number; readonly more: number } | undefined;
 }
 
@@ -162,12 +162,12 @@ export class Situations {
     const told = await ask?.();
     const images = await store.readImages();
     const chainsOf = await layerChains(new Set(images.map(({ configDigest }) => configDigest)));
-    const stopped = byImage(told?.containers ?? [], images);
-    const known = stopped.flatMap(({ name, configDigest }) => (configDigest === undefined ? [] : [{ name, configDigest }]));
-    return {
-      layers: affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf, known),
-      stopped: told && { problem: told.problem, unknown: stopped.length - known.length, more: told.more },
-    };
+    const containers = told?.containers ?? [];
+    const layers = affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf, containers);
+    // What stands on a layer that has no name, nobody can say of any.
+    const nameless = layers.some(({ place, chainId }) => (place === "layer" || place === "image") && chainId === "");
+    const unknown = containers.filter(({ configDigests }) => nameless || configDigests.length === 0).length;
+    return { layers, stopped: told && { problem: told.problem, unknown, more: told.more } };
   }
 
   /** What was found of its layers and images since it was marked, and of which nothing says that it is well again. */

@@ -720,7 +720,7 @@ export declare type StoppedContainer = Message<"hullmark.v1.StoppedContainer"> &
   name: string;
 
   /**
-   * `sha256:<hex>`, as the runtime names its image: of the configuration, or of the manifest or index that was pulled; empty: it does not tell.
+   * As the runtime names its image, by the digest of its configuration, or of the manifest or index that was pulled; empty: it does not tell.
    *
    * @generated from field: string image_id = 3;
    */

@@ -947,7 +947,7 @@ export declare type NodeStopped = Message<"hullmark.v1.NodeStopped"> & {
   problem: string;
 
   /**
-   * Containers that do not run, of images that the verifier does not know: they may stand on it.
+   * Containers that do not run and may stand on it: their images, or the layer, the verifier does not know.
    *
    * @generated from field: uint32 unknown = 2;
    */
