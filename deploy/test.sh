@@ -140,7 +140,7 @@ cluster_suites() {
   bash deploy/testbed/go-tools.sh kubernetes || return
   one_cluster >"$logs/kubernetes-detect.log" 2>&1 &
   vitest_suite kubernetes 3600 --config test/vitest.kubernetes.config.ts --exclude 'test/e2e/kubernetes/{detect,cri,faults,runtime-contract}.test.ts'
-  vitest_suite e2e 3300 --config test/vitest.e2e.config.ts --exclude 'test/e2e/{actuator,ladder}.test.ts' >"$logs/e2e.log" 2>&1
+  vitest_suite e2e 3300 --config test/vitest.e2e.config.ts "${on_docker_acting[@]/#/--exclude=}" >"$logs/e2e.log" 2>&1
   wait
 }
 one_cluster() {
