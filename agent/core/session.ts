@@ -30,29 +30,25 @@ const STABLE_MS = 30_000;
 /** Once the agent is asked to end: how long the stream stays open for what the verifier has not acknowledged. Then the spool keeps it for the next start. */
 const DRAIN_MS = 4_000;
 
-type QuoteMessage = Extract<OutgoingMessage["message"], { case: "quote" }>["value"];
-type ContentMessage = Extract<OutgoingMessage["message"], { case: "content" }>["value"];
-type CapturedMessage = Extract<OutgoingMessage["message"], { case: "captured" }>["value"];
-type VariablesMessage = Extract<OutgoingMessage["message"], { case: "variables" }>["value"];
-type StoppedMessage = Extract<OutgoingMessage["message"], { case: "stopped" }>["value"];
-type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"];
+type Answers = NonNullable<OutgoingMessage["message"]>;
+type Answer<Case extends Answers["case"]> = Extract<Answers, { case: Case }>["value"];
 
 /** What the session asks of the rest of the agent. */
 export interface SessionHandlers {
   /** A quote over the nonce and the newest Evidence; failures are told in the message. */
-  quote(challenge: Challenge, signal: AbortSignal): Promise<QuoteMessage>;
+  quote(challenge: Challenge, signal: AbortSignal): Promise<Answer<"quote">>;
   /** The measured-boot event log. */
   bootLog(): Promise<Buffer>;
   /** Positions in one of the measured trees. */
-  tree(request: TreeRequest): Promise<TreeMessage>;
+  tree(request: TreeRequest): Promise<Answer<"tree">>;
   /** The content of a file, or why it is not handed out. */
-  content(request: ContentRequest): Promise<ContentMessage>;
+  content(request: ContentRequest): Promise<Answer<"content">>;
   /** Which variables of containers are equal. */
-  variables(request: VariablesRequest): VariablesMessage;
+  variables(request: VariablesRequest): Answer<"variables">;
   /** Which containers do not run, or why that cannot be told. */
-  stopped(request: StoppedRequest): Promise<StoppedMessage>;
+  stopped(request: StoppedRequest): Promise<Answer<"stopped">>;
   /** What is kept of a container, or why nothing is. */
-  capture(request: CaptureRequest): Promise<CapturedMessage>;
+  capture(request: CaptureRequest): Promise<Answer<"captured">>;
   /** Somebody fetches a capture: it goes its own way. */
   captureWanted(wanted: CaptureWanted): void;
   policy(policy: MeasurementPolicy): void;
@@ -186,6 +182,11 @@ export class Session {
 
   #receive({ message }: AttestResponse, outgoing: Outgoing, signal: AbortSignal): void {
     const { spool, handlers } = this.#options;
+    const answer = (told: Promise<Answers>): void =>
+      void told.then(
+        (made) => outgoing.answer({ message: made }),
+        (error: unknown) => handlers.failed(error, 0),
+      );
     switch (message.case) {
       case "acknowledgement":
         if (!outgoing.stale) spool.acknowledge(message.value.seq);
@@ -193,45 +194,27 @@ export class Session {
       case "challenge":
         this.#keep(message.value.checkpoint);
         if (signal.aborted) break;
-        handlers.quote(message.value, signal).then(
-          (quote) => outgoing.answer({ message: { case: "quote", value: quote } }),
-          (error: unknown) => handlers.failed(error, 0),
-        );
+        answer(handlers.quote(message.value, signal).then((value) => ({ case: "quote", value })));
         break;
       case "tree":
-        handlers.tree(message.value).then(
-          (answer) => outgoing.answer({ message: { case: "tree", value: answer } }),
-          (error: unknown) => handlers.failed(error, 0),
-        );
+        answer(handlers.tree(message.value).then((value) => ({ case: "tree", value })));
         break;
       case "bootLog":
-        handlers.bootLog().then(
-          (log) => outgoing.answer({ message: { case: "bootLog", value: { log } } }),
-          (error: unknown) => handlers.failed(error, 0),
-        );
+        answer(handlers.bootLog().then((log) => ({ case: "bootLog", value: { log } })));
         break;
       case "content":
         if (message.value.id <= this.#contentId) break;
         this.#contentId = message.value.id;
-        handlers.content(message.value).then(
-          (content) => outgoing.answer({ message: { case: "content", value: content } }),
-          (error: unknown) => handlers.failed(error, 0),
-        );
+        answer(handlers.content(message.value).then((value) => ({ case: "content", value })));
         break;
       case "variables":
         outgoing.answer({ message: { case: "variables", value: handlers.variables(message.value) } });
         break;
       case "stopped":
-        handlers.stopped(message.value).then(
-          (stopped) => outgoing.answer({ message: { case: "stopped", value: stopped } }),
-          (error: unknown) => handlers.failed(error, 0),
-        );
+        answer(handlers.stopped(message.value).then((value) => ({ case: "stopped", value })));
         break;
       case "capture":
-        handlers.capture(message.value).then(
-          (captured) => outgoing.answer({ message: { case: "captured", value: captured } }),
-          (error: unknown) => handlers.failed(error, 0),
-        );
+        answer(handlers.capture(message.value).then((value) => ({ case: "captured", value })));
         break;
       case "captureWanted":
         handlers.captureWanted(message.value);
