@@ -325,15 +325,21 @@ export class Session implements QuestionSession {
 
   /** Digests of variables, for a person: undefined where the node does not answer. @throws the signal's reason */
   async askVariables(wanted: WantedVariables, signal: AbortSignal): Promise<VariablesResponse | undefined> {
-    if (this.#closed) return undefined;
-    const answer = await this.#variables.ask((id) => this.send({ case: "variables", value: { ...wanted, id } }), signal);
-    return answer === "too-many" ? undefined : answer;
+    return await this.#asked(this.#variables, (id) => this.send({ case: "variables", value: { ...wanted, id } }), signal);
   }
 
   /** Which containers of the node do not run, for a person: undefined where it does not answer. @throws the signal's reason */
   async askStopped(signal: AbortSignal): Promise<StoppedResponse | undefined> {
-    if (this.#closed) return undefined;
-    const answer = await this.#stopped.ask((id) => this.send({ case: "stopped", value: { id } }), signal);
+    return await this.#asked(this.#stopped, (id) => this.send({ case: "stopped", value: { id } }), signal);
+  }
+
+  /** @returns undefined: the node does not answer, or is asked enough already */
+  async #asked<Answer extends { readonly id: bigint }>(
+    open: OpenQuestions<Answer>,
+    send: (id: bigint) => void,
+    signal: AbortSignal,
+  ): Promise<Answer | undefined> {
+    const answer = this.#closed ? undefined : await open.ask(send, signal);
     return answer === "too-many" ? undefined : answer;
   }
 
