@@ -617,8 +617,7 @@ async function start(
           logReader: sqlite.log,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
-          affected: (nodeId, signal) =>
-            response.affectedNow(nodeId, () => askStopped(sessions.get(nodeId), async () => (await sqlite.store.readImages()).map(runningImage), signal)),
+          affected: (nodeId, signal) => response.affected(nodeId, (images) => askStopped(sessions.get(nodeId), () => images.map(runningImage), signal)),
           version: VERSION,
           startedAtMs: nowMs(),
         },

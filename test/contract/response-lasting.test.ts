@@ -150,7 +150,7 @@ describe("a layer that is not as signed after it was purged", () => {
     await stored(failed);
     const engine = await open();
     await engine.tick();
-    expect(await engine.affected(NODE)).toEqual([]);
+    expect((await engine.affected(NODE)).layers).toEqual([]);
     await expect(engine.purge(NODE, "0", "ada", "INC-1")).rejects.toMatchObject({ code: "NOT_PURGEABLE" });
     await expect(engine.purge(NODE, "1", "ada", "INC-1", true)).rejects.toMatchObject({ code: "NOT_PURGEABLE" });
     const purge = { ...PURGE, byHand: true, purgedAtMs: nowMs };

@@ -10,7 +10,7 @@ import { expect, test } from "vitest";
 const asked = (id: bigint) => create(StoppedRequestSchema, { id });
 const many = (count: number): StoppedContainer[] => Array.from({ length: count }, (_, i) => ({ id: `i${i}`, name: `n${i}`, imageId: "sha256:1" }));
 const never = new AbortController().signal;
-const none = async () => [];
+const none = () => [];
 
 test("the agent tells a thousand at most and counts the rest, asks its runtime once at a time, and says why it cannot tell", async () => {
   let looks = 0;
@@ -64,7 +64,7 @@ test("its image is found by whichever digest the runtime names it, of an index e
   const names = [sha256("a"), "a".repeat(64), `r.example/a@${sha256("1")}`, sha256("f"), sha256("c"), "r.example/a:1", ""];
   const containers = names.map((imageId) => ({ name: "n", imageId }));
   const answer = create(StoppedResponseSchema, { containers });
-  const told = await askStopped({ tellsStopped: true, askStopped: async () => answer }, async () => images, never);
+  const told = await askStopped({ tellsStopped: true, askStopped: async () => answer }, () => images, never);
   const found = told.containers.map(({ configDigests }) => configDigests.map((digest) => digest.charAt("sha256:".length)).join(""));
   expect(found).toEqual(["a", "a", "a", "ab", "", "", ""]);
 });

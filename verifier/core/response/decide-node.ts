@@ -10,7 +10,7 @@ import { HOUR_MS } from "./breaker.ts";
 import { type Held, HOST_LIMITS, type Idle, isFrozen, MAX_ATTEMPTS } from "./decide.ts";
 import { POISON_REASONS, poisonOf } from "./poison.ts";
 import type { StandingMarks } from "./standing-marks.ts";
-import { UNSETTLED } from "./unsettled.ts";
+import { isMeasuring, UNSETTLED } from "./unsettled.ts";
 
 /** Everything that a decision rests on. */
 export interface NodeSituation {
@@ -144,10 +144,6 @@ function toLift(situation: NodeSituation, node: Node): NodeAct | Idle {
   const there = by.cluster === situation.cluster ? ofCluster(situation.cluster) : undefined;
   const actuator = by.cluster === undefined ? actuatorFor(situation, node.id, (name) => name === by.name) : there;
   return { act: true, kind: ActionKind.LIFT_NODE, node, marks, reason: "", drift: undefined, sinceMs: 0, rule: rule?.name ?? first.rule, approvals, actuator };
-}
-
-function isMeasuring({ state, purge }: ActionRow): boolean {
-  return state === ActionState.ISSUED && purge?.purgedAtMs !== undefined;
 }
 
 function isSame(one: Actuator | undefined, { nodeId, cluster }: Actuator): boolean {

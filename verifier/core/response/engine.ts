@@ -7,7 +7,6 @@ import type { CaptureTaken } from "@hullmark/proto/v1/capture";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, PauseRow } from "../../ports/rows.ts";
-import type { StoppedTold } from "../../ports/stopped-told.ts";
 import type { Store } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
 import { adminFact } from "../fleet/log-facts.ts";
@@ -26,7 +25,7 @@ import type { NodeDecision } from "./decide-node.ts";
 import { lifetimeFor } from "./eviction.ts";
 import { ActionHistory, LATE_REPORT_MS } from "./history.ts";
 import { newRelease, refuseUndo, releaseApprovals, standingIsolations } from "./isolation.ts";
-import { type AffectedLayer, openPoison } from "./poison.ts";
+import { openPoison } from "./poison.ts";
 import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, purgeOwners, reportedPurge, uncontained, wellAgain } from "./purge.ts";
 import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
 import { isSameAction, peopleFor } from "./same-action.ts";
@@ -50,7 +49,7 @@ import {
   waiting,
 } from "./steps.ts";
 import { Turns } from "./turns.ts";
-import { UNSETTLED } from "./unsettled.ts";
+import { isMeasuring, UNSETTLED } from "./unsettled.ts";
 
 type Act = Extract<Decision | NodeDecision, { act: true }>;
 /** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
@@ -140,13 +139,8 @@ export class ResponseEngine {
   }
 
   /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
-  async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
-    return await this.#situations.affected(nodeId);
-  }
-
-  /** As {@link affected}, with what does not run there. @param ask the node, where anything is affected @throws StoreError; what `ask` throws */
-  async affectedNow(nodeId: string, ask: () => Promise<StoppedTold>): Promise<Affected> {
-    return await this.#situations.affectedNow(nodeId, ask);
+  async affected(...of: Parameters<Situations["affected"]>): Promise<Affected> {
+    return await this.#situations.affected(...of);
   }
 
   /** What people should know when they look at the fleet. */
@@ -425,7 +419,7 @@ export class ResponseEngine {
   async #toPurge(nodeId: string, layer: string, byHand = false): Promise<PurgeFacts> {
     // What an earlier one left is told until it is well: people must be able to say that they took it off, also when nothing on the node tells of it any more.
     const left = byHand ? this.#uncontained().filter((each) => each.nodeId === nodeId) : [];
-    const facts = await factsForPurge(this.#services, nodeId, await this.#situations.affected(nodeId), layer, left);
+    const facts = await factsForPurge(this.#services, nodeId, (await this.#situations.affected(nodeId)).layers, layer, left);
     if (typeof facts === "string") throw new ResponseError("NOT_PURGEABLE", facts);
     return facts;
   }
@@ -433,7 +427,7 @@ export class ResponseEngine {
   /** What shows whether a layer that was purged is as signed now. @param of one node; undefined: of all */
   async #watchPurges(of?: string): Promise<void> {
     const { nowMs, passing } = this.#services;
-    const watched = [...this.#rows.all()].filter(({ state, purge }) => state === ActionState.ISSUED && purge?.purgedAtMs !== undefined);
+    const watched = [...this.#rows.all()].filter(isMeasuring);
     for (const row of [...watched, ...this.#uncontained()]) {
       if (of !== undefined && row.nodeId !== of) continue;
       const seen = await seenSincePurge(this.#services, row, nowMs());

@@ -2,7 +2,7 @@
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { NodeMark } from "@hullmark/proto/v1/response";
-import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoppedTold } from "../../ports/stopped-told.ts";
 import { MAX_PAGE_ROWS } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
@@ -149,18 +149,16 @@ export class Situations {
     );
   }
 
-  /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
-  async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
-    return (await this.affectedNow(nodeId)).layers;
-  }
-
-  /** As {@link affected}, and what does not run. @param ask the node, where anything is affected @throws StoreError; the signal's reason, of `ask` */
-  async affectedNow(nodeId: string, ask?: () => Promise<StoppedTold>): Promise<Affected> {
+  /**
+   * What this node serves that is not as signed, and what stands on it.
+   * @param ask the node for what does not run, where anything is affected, by the images that are known; undefined: it is not asked @throws StoreError; what `ask` throws
+   */
+  async affected(nodeId: string, ask?: (images: readonly ImageRow[]) => Promise<StoppedTold>): Promise<Affected> {
     const { store, layerChains } = this.#services;
     const drifts = [...openPoison(await store.readOpenDrifts(nodeId)), ...(await this.#unhealed(nodeId))];
     if (drifts.length === 0) return { layers: [], stopped: undefined };
-    const told = await ask?.();
     const images = await store.readImages();
+    const told = await ask?.(images);
     const chainsOf = await layerChains(new Set(images.map(({ configDigest }) => configDigest)));
     const containers = told?.containers ?? [];
     const layers = affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf, containers);

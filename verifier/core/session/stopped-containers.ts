@@ -10,10 +10,10 @@ const MAX_CHARS = 512;
 /** What the answer has room for, whatever a node counts. */
 const MAX_COUNT = 0xffff_ffff;
 
-/** @param session of the node; undefined: it is not connected @param images that are resolved @throws the signal's reason; what `images` throws */
+/** @param session of the node; undefined: it is not connected @param images that are resolved @throws the signal's reason */
 export async function askStopped(
   session: Pick<Session, "askStopped" | "tellsStopped"> | undefined,
-  images: () => Promise<readonly KnownImage[]>,
+  images: () => readonly KnownImage[],
   signal: AbortSignal,
 ): Promise<StoppedTold> {
   if (!session) return untold("the node is not connected");
@@ -23,8 +23,8 @@ export async function askStopped(
   if (!answer) return untold("the node did not answer");
   if (answer.problem !== "") return untold(cut(answer.problem));
   const told = answer.containers.slice(0, MAX_TOLD);
-  const named = told.length > 0 ? byDigest(await images()) : undefined;
-  const containers = told.map(({ name, imageId }) => ({ name: cut(name), configDigests: named?.get(digestOf(imageId)) ?? [] }));
+  const named = byDigest(told.length > 0 ? images() : []);
+  const containers = told.map(({ name, imageId }) => ({ name: cut(name), configDigests: named.get(digestOf(imageId)) ?? [] }));
   return { problem: "", containers, more: Math.min(answer.more + answer.containers.length - told.length, MAX_COUNT) };
 }
 
