@@ -170,7 +170,7 @@ test("killed again and again in the middle, the verifier loses nothing that it a
   }
 });
 
-test("SIGTERM ends the process cleanly while a node is connected", async () => {
+test("SIGTERM ends the process cleanly while a node is connected and somebody watches: each is told why", async () => {
   const node = new Attester({
     mainAddress: `localhost:${ports.mainPort}`,
     enrolmentAddress: `localhost:${ports.enrolmentPort}`,
@@ -178,8 +178,15 @@ test("SIGTERM ends the process cleanly while a node is connected", async () => {
     name: "w-1",
     quoter: new FakeQuoter(),
   });
-  await node.connect();
+  await stream(node, new Map(), 2n);
+  const { promise: watches, resolve: onWatching } = Promise.withResolvers<void>();
+  const watched = admin(async (query) => {
+    for await (const _ of (query as { watchDrift(request: object): AsyncIterable<unknown> }).watchDrift({ includeCurrent: true })) onWatching();
+  }).catch((error: unknown) => error);
+  await watches;
   const ended = node.ended();
   expect(await kill("SIGTERM")).toBe(0);
-  expect(await ended).toMatchObject({ code: "UNAVAILABLE", detail: { reason: "STOPPING" } });
+  const stopping = { code: "UNAVAILABLE", detail: { reason: "STOPPING" } };
+  expect(await ended).toMatchObject(stopping);
+  expect(await watched).toMatchObject(stopping);
 });

@@ -18,7 +18,7 @@ async function fixture(limits: { readonly all: number; readonly ofAddress: numbe
   );
   const port = await listener.listen("127.0.0.1", 0);
   ends.push(() => {
-    listener.close();
+    void listener.close();
     listener.endAll();
   });
   /** One that the listener has taken, from an address of the loopback network. */

@@ -73,9 +73,9 @@ export class BoundedListener {
     this.#hold(connection.socket, who, this.#limits.proven.ofEach);
   }
 
-  /** No new ones; those that are there go on. */
-  close(): void {
-    this.#server.close();
+  /** No new ones; those that are there go on. @returns when they have ended, also where it never listened */
+  async close(): Promise<void> {
+    await new Promise((resolve) => this.#server.close(resolve));
   }
 
   /** Ends those that are there now and still are after so many ms; those that come meanwhile go on. */

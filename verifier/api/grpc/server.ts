@@ -53,7 +53,7 @@ export interface RunningServer {
   endRefused(): void;
   /** Ends the connections that are there, for whom they let in may count no more: what is asked now is answered still, for three seconds. */
   reconnect(): void;
-  /** No new calls; those under way may end until `deadlineMs`, then they are cut off. */
+  /** No new calls; watches end, other calls that are under way may until `deadlineMs`, then they are cut off. */
   stop(deadlineMs: number): Promise<void>;
 }
 
@@ -89,6 +89,7 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   const main = new Server(LIMITS);
   const enrolment = new Server(ENROLMENT_LIMITS);
   const people = new Server(PEOPLE_LIMITS);
+  const servers = [main, enrolment, people];
   const { onDropped, places } = options;
   const onMain = bounded(main, new ChangingCredentials(options.tls, true), MAIN_CONNECTIONS, () => onDropped("main"));
   const onEnrolment = bounded(enrolment, new ChangingCredentials(options.tls, false), ENROLMENT_CONNECTIONS, () => onDropped("enrolment"));
@@ -160,14 +161,18 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
         onMain.listener.endInTime(RECONNECT_MS);
       },
       stop: async (deadlineMs) => {
-        for (const { listener } of all) listener.close();
-        await stop([main, enrolment, people], deadlineMs);
+        const gone = Promise.all(all.map(({ listener }) => listener.close()));
+        for (const { end } of watching) end?.(new RpcError("UNAVAILABLE", "the verifier is stopping: reconnect", { reason: "STOPPING", retryable: true }));
+        // Its own word that all calls are over comes at once: Node closes the sessions before it looks at them. Whoever has the last answer closes the connection.
+        for (const server of servers) server.tryShutdown(() => {});
+        await within(gone, deadlineMs);
+        for (const server of servers) server.forceShutdown();
         for (const { listener } of all) listener.endAll();
       },
     };
   } catch (error) {
-    for (const { listener } of all) listener.close();
-    for (const server of [main, enrolment, people]) server.forceShutdown();
+    for (const { listener } of all) void listener.close();
+    for (const server of servers) server.forceShutdown();
     throw error;
   }
 }
@@ -184,13 +189,10 @@ function bounded(server: Server, credentials: ChangingCredentials, limits: Conne
   return { credentials, injector, listener: new BoundedListener(limits, (socket) => injector.injectConnection(socket), onDropped) };
 }
 
-async function stop(servers: readonly Server[], deadlineMs: number): Promise<void> {
-  const ended = Promise.all(servers.map((server) => new Promise<void>((resolve) => server.tryShutdown(() => resolve()))));
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, deadlineMs);
-  });
-  await Promise.race([ended, late]);
+/** Resolves when `done` has, or after `deadlineMs`. */
+async function within(done: Promise<unknown>, deadlineMs: number): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, deadlineMs);
+  await Promise.race([done, late.promise]);
   clearTimeout(timer);
-  for (const server of servers) server.forceShutdown();
 }
