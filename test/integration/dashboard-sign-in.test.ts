@@ -96,14 +96,14 @@ test("somebody signs in at the issuer and is whom it says, with the role that co
   const again = await opened();
   await visit(again, origin);
   await asAtTheIssuer(again, "ann");
-  await expect.poll(() => again.content(), { timeout: TIMEOUT_MS }).toContain("was revoked");
+  await expect.poll(() => again.locator("body").innerText(), { timeout: TIMEOUT_MS }).toContain("was revoked");
 });
 
 test("who has no role is told so, and gets no session", async () => {
   const page = await opened();
   await visit(page, origin);
   await asAtTheIssuer(page, "eve");
-  await expect.poll(() => page.content(), { timeout: TIMEOUT_MS }).toContain("Not signed in: corp:eve has no role here");
+  await expect.poll(() => page.locator("body").innerText(), { timeout: TIMEOUT_MS }).toContain("Not signed in: corp:eve has no role here");
   expect((await page.context().cookies(origin)).filter(({ name }) => name.includes("hullmark")).map(({ name }) => name)).not.toContain("__Host-hullmark");
 });
 
@@ -113,7 +113,7 @@ test("another secret of the client's counts as soon as its file has it; who is n
   const page = await opened();
   await visit(page, origin);
   await asAtTheIssuer(page, "bea");
-  await expect.poll(() => page.content(), { timeout: TIMEOUT_MS }).toContain("corp did not sign in");
+  await expect.poll(() => page.locator("body").innerText(), { timeout: TIMEOUT_MS }).toContain("corp did not sign in");
   writeFileSync(secret, good);
   const again = await opened();
   await visit(again, origin);
