@@ -32,7 +32,7 @@ export class StoppedContainers {
       const told = all.slice(0, MAX_TOLD).map(({ id, name, imageId }) => ({ containerId: cut(id), name: cut(name), imageId: cut(imageId) }));
       return { containers: told, more: all.length - told.length };
     } catch (error) {
-      return { problem: cut(error instanceof Error ? error.message : "the runtime does not tell") };
+      return { problem: cut(error instanceof Error ? error.message : "") || "the runtime does not tell" };
     }
   }
 }

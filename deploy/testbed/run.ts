@@ -19,7 +19,7 @@ export interface Daemon {
   readonly name: string;
   readonly process: ProcessIdentity;
   readonly logPath: string;
-  /** SIGTERM, then SIGKILL after `graceMs` (default 10,000). Idempotent. */
+  /** SIGTERM, then SIGKILL after `graceMs` (default 20,000: a verifier gives calls ten seconds). Idempotent. */
   stop(graceMs?: number): Promise<void>;
   /** SIGKILL at once. Idempotent. */
   kill(): Promise<void>;
@@ -54,7 +54,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     name: options.name,
     process: identity,
     logPath: options.logPath,
-    stop: (graceMs = 10_000) => end(identity, "SIGTERM", graceMs),
+    stop: (graceMs = 20_000) => end(identity, "SIGTERM", graceMs),
     kill: () => end(identity, "SIGKILL", 10_000),
   };
   const deadline = Date.now() + (options.timeoutMs ?? 60_000);

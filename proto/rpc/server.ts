@@ -116,16 +116,18 @@ function streaming(
 ): UntypedHandleCall {
   return ((call: ServerDuplexStream<unknown, unknown>) => {
     const ended = Promise.withResolvers<never>();
+    // Nobody may wait for it any more.
+    ended.promise.catch(() => {});
     const { context, abort } = contextOf(path, call, ended.reject);
     // Not before all is written, the status too: an abort destroys the call in both directions, and with it what still waits for the peer to read.
     (call as EventEmitter).once("finish", () => abort.abort());
     const run = async (): Promise<void> => {
       await guard(context);
       const request = bidi ? iterate(call, context.signal) : await only(call, context.signal);
-      const responses = handler(request, context);
-      await Promise.race([pump(map(responses, make), call, context.signal), ended.promise]);
+      context.signal.throwIfAborted();
+      await pump(map(handler(request, context), make), call, context.signal);
     };
-    run().then(
+    Promise.race([run(), ended.promise]).then(
       () => call.end(),
       (thrown) => {
         const error = RpcError.from(thrown);

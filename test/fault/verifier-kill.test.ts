@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { credentials } from "@grpc/grpc-js";
+import { Client, credentials, status } from "@grpc/grpc-js";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { DriftState, Query } from "@hullmark/proto/v1/query";
@@ -73,6 +73,19 @@ function admin<T>(use: (query: ReturnType<RpcChannel["client"]> & never) => Prom
   const read = (name: string): Buffer => readFileSync(join(directory, "state/admin", name));
   const channel = new RpcChannel(`localhost:${ports.mainPort}`, credentials.createSsl(read("ca.crt"), read("client.key"), read("client.crt")));
   return use(channel.client(Query) as never).finally(() => channel.close());
+}
+
+/** A watch that the verifier knows of, and whose request never comes. */
+async function halfOpen(): Promise<{ readonly ended: Promise<unknown> }> {
+  const read = (name: string): Buffer => readFileSync(join(directory, "state/admin", name));
+  const client = new Client(`localhost:${ports.mainPort}`, credentials.createSsl(read("ca.crt"), read("client.key"), read("client.crt")));
+  const as = (bytes: Buffer): Buffer => bytes;
+  const call = client.makeBidiStreamRequest("/hullmark.v1.Query/WatchNodes", as, as);
+  const ended = new Promise((resolve) => call.on("error", resolve).on("end", resolve).resume());
+  await new Promise((resolve, reject) =>
+    client.makeUnaryRequest("/hullmark.v1.Query/GetStatus", as, as, Buffer.alloc(0), (error) => (error ? reject(error) : resolve(undefined))),
+  );
+  return { ended: ended.finally(() => client.close()) };
 }
 
 /** Sends Evidence `from` to `to`, each with one more file than the one before; resolves with the newest acknowledged when the stream ends or all are. */
@@ -170,7 +183,7 @@ test("killed again and again in the middle, the verifier loses nothing that it a
   }
 });
 
-test("SIGTERM ends the process cleanly while a node is connected and somebody watches: each is told why", async () => {
+test("SIGTERM ends the process cleanly while a node is connected and somebody watches, or is about to: each is told why", async () => {
   const node = new Attester({
     mainAddress: `localhost:${ports.mainPort}`,
     enrolmentAddress: `localhost:${ports.enrolmentPort}`,
@@ -184,9 +197,11 @@ test("SIGTERM ends the process cleanly while a node is connected and somebody wa
     for await (const _ of (query as { watchDrift(request: object): AsyncIterable<unknown> }).watchDrift({ includeCurrent: true })) onWatching();
   }).catch((error: unknown) => error);
   await watches;
+  const half = await halfOpen();
   const ended = node.ended();
   expect(await kill("SIGTERM")).toBe(0);
   const stopping = { code: "UNAVAILABLE", detail: { reason: "STOPPING" } };
   expect(await ended).toMatchObject(stopping);
   expect(await watched).toMatchObject(stopping);
+  expect(await half.ended).toMatchObject({ code: status.UNAVAILABLE, details: expect.stringContaining("stopping") });
 });

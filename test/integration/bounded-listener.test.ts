@@ -72,7 +72,7 @@ test("where who was let in counts for themselves, strangers alone count, and onl
   await from("127.0.0.1");
   await strangers[0]?.closed;
   expect([listener.size, dropped(), own.some(({ socket }) => socket.closed)]).toEqual([2, 1, false]);
-  listener.endAll();
+  listener.endStrangers();
   await strangers[1]?.closed;
   expect(own.some(({ socket }) => socket.closed)).toBe(false);
   await expect.poll(() => listener.size, { timeout: 30_000 }).toBe(0);
@@ -86,6 +86,18 @@ test("where who was let in counts for themselves, strangers alone count, and onl
   await own[1]?.closed;
   expect([dropped(), third.socket.closed, other.socket.closed]).toEqual([2, false, false]);
   for (const { socket } of [third, other]) socket.destroy();
+});
+
+test("where it closes it says when all have ended: those who were let in at once, too", async () => {
+  const { listener, from } = await fixture({ all: 100, ofAddress: 10 }, { ofEach: 2 });
+  const [known, stranger] = [await from("127.0.0.1"), await from("127.0.0.2")];
+  listener.proven(known.peer, "w-01");
+  const gone = listener.close();
+  stranger.socket.destroy();
+  await expect.poll(() => listener.size, { timeout: 30_000 }).toBe(0);
+  expect(await Promise.race([gone, "those let in are there"])).toBe("those let in are there");
+  listener.endAll();
+  await Promise.all([gone, known.closed]);
 });
 
 test("those that are to end in time do, let in or not; who comes meanwhile stays", async () => {

@@ -65,6 +65,11 @@ async function opened(): Promise<Page> {
   return await context.newPage();
 }
 
+/** With its address first, which says where it went wrong. */
+async function shown(page: Page): Promise<string> {
+  return `${page.url()} ${await page.content()}`;
+}
+
 /** Through the issuer's own pages. */
 async function asAtTheIssuer(page: Page, name: string): Promise<void> {
   await page.getByRole("link", { name: "Sign in at corp" }).click();
@@ -96,14 +101,14 @@ test("somebody signs in at the issuer and is whom it says, with the role that co
   const again = await opened();
   await visit(again, origin);
   await asAtTheIssuer(again, "ann");
-  await expect.poll(() => again.locator("body").innerText(), { timeout: TIMEOUT_MS }).toContain("was revoked");
+  await expect.poll(() => shown(again), { timeout: TIMEOUT_MS }).toContain("was revoked");
 });
 
 test("who has no role is told so, and gets no session", async () => {
   const page = await opened();
   await visit(page, origin);
   await asAtTheIssuer(page, "eve");
-  await expect.poll(() => page.locator("body").innerText(), { timeout: TIMEOUT_MS }).toContain("Not signed in: corp:eve has no role here");
+  await expect.poll(() => shown(page), { timeout: TIMEOUT_MS }).toContain("Not signed in: corp:eve has no role here");
   expect((await page.context().cookies(origin)).filter(({ name }) => name.includes("hullmark")).map(({ name }) => name)).not.toContain("__Host-hullmark");
 });
 
@@ -113,7 +118,7 @@ test("another secret of the client's counts as soon as its file has it; who is n
   const page = await opened();
   await visit(page, origin);
   await asAtTheIssuer(page, "bea");
-  await expect.poll(() => page.locator("body").innerText(), { timeout: TIMEOUT_MS }).toContain("corp did not sign in");
+  await expect.poll(() => shown(page), { timeout: TIMEOUT_MS }).toContain("corp did not sign in");
   writeFileSync(secret, good);
   const again = await opened();
   await visit(again, origin);

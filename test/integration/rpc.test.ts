@@ -1,6 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { credentials, Server, ServerCredentials } from "@grpc/grpc-js";
-import { addService, RpcChannel, RpcError } from "@hullmark/proto/rpc";
+import { addService, type CallContext, RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Query } from "@hullmark/proto/v1/query";
 import { afterEach, expect, test } from "vitest";
@@ -28,12 +28,20 @@ async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = [],
   return new RpcChannel(await listening(overrides, errors, attest), credentials.createInsecure());
 }
 
-/** @param held what the guard of GetStatus waits for @returns the address */
-async function listening(overrides: Partial<QueryHandlers>, errors: RpcError[] = [], attest = echo, held?: Promise<void>): Promise<string> {
+/** @param held what the guard of GetStatus waits for @param onWatch told of each WatchNodes, by the guard @returns the address */
+async function listening(
+  overrides: Partial<QueryHandlers>,
+  errors: RpcError[] = [],
+  attest = echo,
+  held?: Promise<void>,
+  onWatch: (context: CallContext) => void = () => {},
+): Promise<string> {
   const server = new Server();
   servers.push(server);
   const handlers = Object.fromEntries(Query.methods.map((m) => [m.localName, refuse])) as unknown as QueryHandlers;
-  const guard = ({ path }: { path: string }): void | Promise<void> => {
+  const guard = (context: CallContext): void | Promise<void> => {
+    const { path } = context;
+    if (path.endsWith("/WatchNodes")) onWatch(context);
     if (path.endsWith("/GetStatus")) return held;
     if (path.endsWith("/GetNode")) throw new RpcError("PERMISSION_DENIED", "viewer role needed", { reason: "ROLE", fix: "ask an admin" });
   };
@@ -207,6 +215,30 @@ test("what a stream ends with arrives also while its last messages still wait to
   await expect(reading).rejects.toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
   expect(seen).toBe(12);
   channel.close();
+});
+
+test("a stream is ended also while its request has not come: the caller is told why", async () => {
+  const watched: CallContext[] = [];
+  const errors: RpcError[] = [];
+  let ran = false;
+  const watchNodes: QueryHandlers["watchNodes"] = async function* () {
+    ran = true;
+    yield {};
+  };
+  const session = plainly(await listening({ watchNodes }, errors, echo, undefined, (context) => watched.push(context)));
+  const request = { ":method": "POST", ":path": "/hullmark.v1.Query/WatchNodes", "content-type": "application/grpc", te: "trailers" };
+  const half = session.request(request);
+  await expect.poll(() => watched.length).toBe(1);
+  watched[0]?.end?.(new RpcError("UNAVAILABLE", "over", { reason: "STOPPING" }));
+  expect(await statusOf(half)).toBe("14");
+  // Twice, and after its end, is no harm.
+  watched[0]?.end?.(new RpcError("UNAVAILABLE", "over", { reason: "STOPPING" }));
+  const whole = session.request(request);
+  whole.end(Buffer.alloc(5));
+  expect(await statusOf(whole)).toBe("0");
+  watched[1]?.end?.(new RpcError("UNAVAILABLE", "over", { reason: "STOPPING" }));
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => session.ping(resolve));
+  expect([ran, errors.map(({ detail }) => detail.reason), watched[0]?.signal.aborted]).toEqual([true, ["STOPPING"], true]);
 });
 
 test("a deadline ends a call that is not answered", async () => {

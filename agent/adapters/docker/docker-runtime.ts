@@ -23,8 +23,8 @@ import { parentOf, readOciSpec } from "./oci-spec.ts";
  * goes on only after an unpause, which waits for the lock.
  */
 const ACTIONS = ["start", "die", "unpause", "rename", "update", "connect", "disconnect", "oom", "destroy"];
-/** As the engine names states; `removing` is going. */
-const NOT_RUNNING = ["created", "exited", "dead"];
+/** As the engine names states; `removing` is going, and what waits to be restarted has no process. */
+const NOT_RUNNING = ["created", "restarting", "exited", "dead"];
 const CALL_TIMEOUT_MS = 15_000;
 /** A call that broke only then was given up here; timers may be early by a little. */
 const GIVEN_UP_MS = CALL_TIMEOUT_MS - 100;

@@ -80,15 +80,24 @@ export class BoundedListener {
 
   /** Ends those that are there now and still are after so many ms; those that come meanwhile go on. */
   endInTime(graceMs: number): void {
-    const sockets = [...[...this.#open.values()].map(({ socket }) => socket), ...[...this.#each.values()].flatMap((each) => [...each])];
+    const sockets = this.#sockets();
     setTimeout(() => {
       for (const socket of sockets) socket.destroy();
     }, graceMs).unref();
   }
 
-  /** Ends those that count, also before they are anything that could be ended in good order. */
+  /** Ends those of whom nobody proved themselves. */
+  endStrangers(): void {
+    for (const { proven, socket } of this.#open.values()) if (!proven) socket.destroy();
+  }
+
+  /** Also before they are anything that could be ended in good order, and where the peer does not close. */
   endAll(): void {
-    for (const { socket } of this.#open.values()) socket.destroy();
+    for (const socket of this.#sockets()) socket.destroy();
+  }
+
+  #sockets(): readonly Socket[] {
+    return [...[...this.#open.values()].map(({ socket }) => socket), ...[...this.#each.values()].flatMap((each) => [...each])];
   }
 
   #admit(socket: Socket): boolean {

@@ -1,6 +1,7 @@
 /** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one, and one for people with tokens. */
+import type { DescService } from "@bufbuild/protobuf";
 import { Server } from "@grpc/grpc-js";
-import { addService, type CallContext, type Guard, MAX_MESSAGE_BYTES, type OnError, RpcError } from "@hullmark/proto/rpc";
+import { addService, type CallContext, type Guard, MAX_MESSAGE_BYTES, type OnError, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Enrollment } from "@hullmark/proto/v1/enrollment";
@@ -83,6 +84,10 @@ const PEOPLE_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 1024 * 102
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const RECONNECT_MS = 3000;
+/** So long a verifier that stops waits for whoever was not let in: a handshake, an enrolment. */
+const STRANGERS_MS = 1000;
+
+const stoppingError = (): RpcError => new RpcError("UNAVAILABLE", "the verifier is stopping: reconnect", { reason: "STOPPING", retryable: true });
 
 /** @throws the system's error where an address cannot be listened on */
 export async function listen(options: ListenOptions): Promise<RunningServer> {
@@ -100,7 +105,19 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     guard(context);
     onMain.listener.proven(context.peer, whoCalls(callerOf(context, options.access)));
   };
-  addService(main, Attestation, attestationService(options.attestation), certified, options.onError);
+  let stopping = false;
+  const refuseStopping = (): void => {
+    if (stopping) throw stoppingError();
+  };
+  const serve = <S extends DescService>(server: Server, service: S, implementation: ServiceImplementation<S>, admit: Guard): void => {
+    const guarded: Guard = async (context) => {
+      refuseStopping();
+      await admit(context);
+      refuseStopping();
+    };
+    addService(server, service, implementation, guarded, options.onError);
+  };
+  serve(main, Attestation, attestationService(options.attestation), certified);
   const watching = new Set<CallContext>();
   const endIfRefused = (context: CallContext): void => {
     try {
@@ -133,16 +150,16 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
       context.signal.addEventListener("abort", done, { once: true });
     };
   const servePeople = (server: Server, admit: Guard): void => {
-    addService(server, Query, queryService(options.query), whileItLasts(admit), options.onError);
-    addService(server, Admin, adminService(options.admin), admit, options.onError);
-    addService(server, Response, responseService(options.response), admit, options.onError);
+    serve(server, Query, queryService(options.query), whileItLasts(admit));
+    serve(server, Admin, adminService(options.admin), admit);
+    serve(server, Response, responseService(options.response), admit);
   };
   servePeople(main, certified);
-  addService(main, Actuation, actuationService(options.response), whileItLasts(certified), options.onError);
-  addService(main, Enrollment, renewalService(options.enrolment, options.access), certified, options.onError);
+  serve(main, Actuation, actuationService(options.response), whileItLasts(certified));
+  serve(main, Enrollment, renewalService(options.enrolment, options.access), certified);
   // Nobody can be asked who he is before he has enrolled.
   const open: Guard = () => {};
-  addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
+  serve(enrolment, Enrollment, enrollmentService(options.enrolment), open);
   if (options.people) servePeople(people, tokenGuard({ ...options.people, onProven: (peer) => onPeople.listener.proven(peer, "") }, guard));
   try {
     const mainPort = await onMain.listener.listen(places.main.host, places.main.port);
@@ -161,11 +178,14 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
         onMain.listener.endInTime(RECONNECT_MS);
       },
       stop: async (deadlineMs) => {
+        stopping = true;
         const gone = Promise.all(all.map(({ listener }) => listener.close()));
-        for (const { end } of watching) end?.(new RpcError("UNAVAILABLE", "the verifier is stopping: reconnect", { reason: "STOPPING", retryable: true }));
+        for (const { end } of watching) end?.(stoppingError());
         // Its own word that all calls are over comes at once: Node closes the sessions before it looks at them. Whoever has the last answer closes the connection.
         for (const server of servers) server.tryShutdown(() => {});
-        await within(gone, deadlineMs);
+        await within(gone, Math.min(STRANGERS_MS, deadlineMs));
+        for (const { listener } of all) listener.endStrangers();
+        await within(gone, deadlineMs - STRANGERS_MS);
         for (const server of servers) server.forceShutdown();
         for (const { listener } of all) listener.endAll();
       },
