@@ -33,12 +33,16 @@ const MAX_PODS = 78;
 /** The pods that make room have so many containers that the limits, which allow as many actions in an hour as containers run, are no hindrance. */
 const ROOM_PODS = 25;
 
-async function inParallel(names: readonly string[], work: (name: string) => Promise<unknown>): Promise<void> {
-  const left = [...names];
+/** kubectl asks five times a second, once it has asked ten times. */
+const CROWD_EACH = 20;
+const CROWD_TOGETHER = 12;
+
+async function inParallel<T>(all: readonly T[], work: (each: T) => Promise<unknown>, together = TOGETHER): Promise<void> {
+  const left = [...all];
   const worker = async (): Promise<void> => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) await work(next);
   };
-  await Promise.all(Array.from({ length: TOGETHER }, worker));
+  await Promise.all(Array.from({ length: together }, worker));
 }
 
 function lines(argv: readonly string[], env: Readonly<Record<string, string>>, take: (line: string) => void): ChildProcess {
@@ -129,11 +133,12 @@ export async function actedOnPods(host: ContainerHost, actions: number, crowd: n
   const acting = await Acting.start({ bed, cluster, stack, programs: await loadPrograms(), image: image.reference }, {}, containers);
   // The actuator's own limit is of the pods that the API server knows to run, wherever that is.
   const crowded = Array.from({ length: Math.max(crowd, actions) }, (_, i) => unscheduled(`more-${i}`, image.reference));
-  for (let at = 0; at < crowded.length; at += 500) {
-    const items = crowded.slice(at, at + 500);
+  const few = Array.from({ length: Math.ceil(crowded.length / CROWD_EACH) }, (_, i) => crowded.slice(i * CROWD_EACH, (i + 1) * CROWD_EACH));
+  const create = async (items: typeof crowded): Promise<void> => {
     await cluster.kubectl(["create", "--validate=false", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
     await acting.tellRunning(items.map(({ metadata }) => metadata.name));
-  }
+  };
+  await inParallel(few, create, CROWD_TOGETHER);
   for (let at = 0; at < victims.length; at += 20) {
     await apply(...victims.slice(at, at + 20).map(deployment));
     for (const app of victims.slice(at, at + 20)) await cluster.kubectl(["rollout", "status", `deployment/${app}`, "--timeout=300s"]);
@@ -164,8 +169,8 @@ export async function actedOnPods(host: ContainerHost, actions: number, crowd: n
   return {
     victims,
     follow,
-    async baseline(_index, seen) {
-      const { container, watched } = await follow("room");
+    async baseline(index, seen) {
+      const { container, watched } = await follow(victims[index % victims.length] ?? "");
       await cluster.kubectl(["delete", "pod", container, "--wait=false"]);
       const { acceptedMs, recoveredMs } = await seen(watched);
       return recoveredMs - acceptedMs;
