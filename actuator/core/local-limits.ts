@@ -20,10 +20,19 @@ export function overLocalLimit(
   { pauseMs, hourlyPercent }: LocalLimits,
   weight = 1,
 ): "cooling-down" | "breaker" | undefined {
-  const begun = ledger.filter(({ kind, node, settled }) => !node && kind !== ActionKind.RELEASE && settled?.outcome !== Outcome.REFUSED);
+  const begun = ledger.filter(counts);
   if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
   const limit = Math.max(1, Math.floor((all * hourlyPercent) / 100));
-  const changing = begun.filter(({ settled }) => settled?.outcome !== Outcome.FAILED || settled.reason !== BUDGET);
-  const used = changing.reduce((sum, each) => sum + (nowMs - each.receivedAtMs < HOUR_MS ? (each.weight ?? 1) : 0), 0);
+  const used = usedInHour(ledger, nowMs);
   return used > 0 && used + weight > limit ? "breaker" : undefined;
+}
+
+/** How many were taken away within the hour. While that is none, {@link overLocalLimit} allows the next one of however many. */
+export function usedInHour(ledger: readonly LedgerEntry[], nowMs: number): number {
+  const changing = ledger.filter((each) => counts(each) && (each.settled?.outcome !== Outcome.FAILED || each.settled.reason !== BUDGET));
+  return changing.reduce((sum, { receivedAtMs, weight }) => sum + (nowMs - receivedAtMs < HOUR_MS ? (weight ?? 1) : 0), 0);
+}
+
+function counts({ kind, node, settled }: LedgerEntry): boolean {
+  return !node && kind !== ActionKind.RELEASE && settled?.outcome !== Outcome.REFUSED;
 }

@@ -208,6 +208,18 @@ describe("what it cannot be made to do", () => {
     expect(outcomes().filter((each) => each === "REFUSED breaker").length).toBeGreaterThanOrEqual(98);
   });
 
+  test("pods are counted for the second action of an hour, and for no first", async () => {
+    const subject = actuator({ ...LIMITS, hourlyPercent: 100, pauseMs: 0 });
+    for (const other of ["a", "b", "c"]) cluster.add(other);
+    const counts: number[] = [];
+    for (const laterMs of [0, 0, 3_600_000]) {
+      nowMs += laterMs;
+      await subject.offer(intent(cluster.add(`web-${counts.length}`)));
+      counts.push(cluster.counts);
+    }
+    expect([counts, cluster.evicted.length]).toEqual([[0, 1, 1], 3]);
+  });
+
   test("one service again and again: its pods are one, by what makes them", async () => {
     for (const other of ["a", "b", "c"]) cluster.add(other);
     await actuator().offer(intent(cluster.add("web-x1", { owner: "Deployment/web" })));

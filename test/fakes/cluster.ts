@@ -28,6 +28,8 @@ export class FakeCluster implements Cluster {
   readonly pods = new Map<string, ClusterPod>();
   readonly events: PodEvent[] = [];
   readonly evicted: string[] = [];
+  /** How often it was asked how many run. */
+  counts = 0;
   /** Method → error thrown at its next call. */
   readonly failures = new Map<keyof Cluster, EngineError>();
   /** Methods whose next call is carried out, and not answered. */
@@ -67,6 +69,7 @@ export class FakeCluster implements Cluster {
   }
 
   async countRunning(): Promise<number> {
+    this.counts++;
     return [...this.pods.values()].filter(({ running }) => running).length;
   }
 
