@@ -1,15 +1,13 @@
 /** The verifier is killed at each place where it can be, in the course of what people ask for on a Docker host and of what it does to a node: nothing is lost, and nothing is done twice. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
-import { stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
-import { REPOSITORY } from "../../deploy/testbed/paths.ts";
-import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import type { Daemon } from "../../deploy/testbed/run.ts";
 import { file, tar } from "../fakes/tar-writer.ts";
-import { engineOf, eventually, type FaultBed, killedAt, logEntries, startFaultBed, type ToldNode, verifyLog, workloads } from "./fault-support.ts";
-import type { ToldAction, ToldActions } from "./host-actuator.ts";
+import { eventually, type FaultBed, killedAt, logEntries, startFaultBed, type ToldNode, verifyLog, workloads } from "./fault-support.ts";
+import { startActuatorOf, type ToldAction, type ToldActions } from "./host-actuator.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { layerOf, type PushedImage, pushImage } from "./images/push.ts";
 
@@ -62,23 +60,7 @@ afterAll(async () => {
 });
 
 async function startActuator(node: string, more: object): Promise<void> {
-  const { stack, bed } = faults;
-  const home = join(stack.directory, `actuator-${node}`);
-  mkdirSync(home, { mode: 0o700 });
-  const credentialDirectory = join(home, "credentials");
-  await eventually(
-    "the node is known",
-    () => stack.hullmark("node", "actuator", node, "--dir", credentialDirectory),
-    ({ code }) => code === 0,
-    SETTLE_MS,
-  );
-  const config = join(home, "actuator.yaml");
-  const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
-  const own = { stateDirectory: join(home, "state"), credentialDirectory, verifier: { address }, docker: { socket: engineOf(bed).socketPath } };
-  writeFileSync(config, stringify({ ...own, limits: { pauseSeconds: 1, hourlyPercent: 100 }, ...more }));
-  const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-  const name = `actuator-${node}`;
-  actuators.push(await startDaemon({ name, argv, env: { ...bed.env }, logPath: join(bed.directory, `${name}.log`), ready: async () => true }));
+  actuators.push(await startActuatorOf(node, faults, { limits: { pauseSeconds: 1, hourlyPercent: 100 }, ...more }));
 }
 
 function logsOnFailure(): void {

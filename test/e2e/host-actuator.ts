@@ -31,6 +31,29 @@ export interface ToldActions {
 
 const SETTLE_MS = 120_000;
 
+/**
+ * The actuator of one node as it is shipped, with its credentials made: of the bed's engine, where it has one.
+ * @param settings besides those that every actuator has @returns it; its log is `actuator-NODE.log` in the bed's folder, the caller ends it
+ */
+export async function startActuatorOf(node: string, { stack, bed }: Pick<FaultBed, "stack" | "bed">, settings: object): Promise<Daemon> {
+  const name = `actuator-${node}`;
+  const home = join(stack.directory, name);
+  mkdirSync(home, { mode: 0o700 });
+  const credentialDirectory = join(home, "credentials");
+  await eventually(
+    "the node is known",
+    () => stack.hullmark("node", "actuator", node, "--dir", credentialDirectory),
+    ({ code }) => code === 0,
+    SETTLE_MS,
+  );
+  const config = join(home, "actuator.yaml");
+  const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
+  const own = { stateDirectory: join(home, "state"), credentialDirectory, verifier: { address } };
+  writeFileSync(config, stringify({ ...own, ...(bed.engine && { docker: { socket: bed.engine.socketPath } }), ...settings }));
+  const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
+  return await startDaemon({ name, argv, env: { ...bed.env }, logPath: join(bed.directory, `${name}.log`), ready: async () => true });
+}
+
 export class HostActuator {
   readonly #faults: FaultBed;
   #daemon: Daemon | undefined;

@@ -1,16 +1,15 @@
 /** A layer that two images share is altered on a real engine's disk: the node is marked by an actuator elsewhere, and lifted once that very layer is measured as signed again, and not before. */
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tpm } from "@hullmark/native";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
-import { stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
-import { REPOSITORY } from "../../deploy/testbed/paths.ts";
-import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import type { Daemon } from "../../deploy/testbed/run.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { directory, file, symlink, tar } from "../fakes/tar-writer.ts";
 import { drifts, engineOf, eventually, type FaultBed, startFaultBed, type ToldNode, verifyLog, workloads } from "./fault-support.ts";
+import { startActuatorOf } from "./host-actuator.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { layerOf, type PushedImage, pushImage } from "./images/push.ts";
 
@@ -69,28 +68,7 @@ beforeAll(async () => {
 });
 
 async function startActuator(node: string, more: object): Promise<void> {
-  const { stack, bed } = faults;
-  const home = join(stack.directory, `actuator-${node}`);
-  mkdirSync(home, { mode: 0o700 });
-  const credentialDirectory = join(home, "credentials");
-  await eventually(
-    "the node is known",
-    async () => stack.hullmark("node", "actuator", node, "--dir", credentialDirectory),
-    ({ code }) => code === 0,
-    SETTLE_MS,
-  );
-  const config = join(home, "actuator.yaml");
-  const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
-  writeFileSync(
-    config,
-    stringify({
-      ...{ stateDirectory: join(home, "state"), credentialDirectory, verifier: { address }, docker: { socket: engineOf(bed).socketPath } },
-      ...{ limits: { pauseSeconds: 1, hourlyPercent: 100 }, ...more },
-    }),
-  );
-  const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-  const name = `actuator-${node}`;
-  actuators.push(await startDaemon({ name, argv, env: { ...bed.env }, logPath: join(bed.directory, `${name}.log`), ready: async () => true }));
+  actuators.push(await startActuatorOf(node, faults, { limits: { pauseSeconds: 1, hourlyPercent: 100 }, ...more }));
 }
 
 afterAll(async () => {

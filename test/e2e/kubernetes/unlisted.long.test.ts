@@ -1,15 +1,14 @@
 /** A container that no runtime of its node tells of: the node is marked by an actuator elsewhere, what runs there runs on, and the marks go once that container has ended. */
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
-import { stringify } from "yaml";
 import { type Stack, startStack, tail } from "../../../deploy/stack/stack.ts";
 import { cgroupName } from "../../../deploy/testbed/cgroup.ts";
 import { type NodeRuntime, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
-import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
-import { type Daemon, run, startDaemon } from "../../../deploy/testbed/run.ts";
+import { type Daemon, run } from "../../../deploy/testbed/run.ts";
 import { drifts, eventually, type ToldNode, verifyLog } from "../fault-support.ts";
+import { startActuatorOf } from "../host-actuator.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { pushImage } from "../images/push.ts";
@@ -45,25 +44,12 @@ beforeAll(async () => {
   node = bed.nodeRuntime;
   const { tagged } = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(await loadPrograms()));
   stack = await startStack({ bed, policy: POLICY, agents: 2 });
-  const home = join(stack.directory, "actuator");
-  mkdirSync(home, { mode: 0o700 });
-  calls = join(home, "calls");
-  const command = join(home, "hook");
+  calls = join(stack.directory, "calls");
+  const command = join(stack.directory, "hook");
   writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
   chmodSync(command, 0o755);
-  const credentialDirectory = join(home, "credentials");
-  await eventually(
-    "the node is known",
-    () => stack.hullmark("node", "actuator", "node-1", "--dir", credentialDirectory),
-    ({ code }) => code === 0,
-    SETTLE_MS,
-  );
-  const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
-  const config = join(home, "actuator.yaml");
   const nodes = { hook: { command }, allow: ["node-0"], hourly: 2 };
-  writeFileSync(config, stringify({ stateDirectory: join(home, "state"), credentialDirectory, verifier: { address }, limits: { pauseSeconds: 1 }, nodes }));
-  const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-  actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  actuator = await startActuatorOf("node-1", { stack, bed }, { limits: { pauseSeconds: 1 }, nodes });
   await elsewhere("images", "pull", "--plain-http", tagged);
   const group = `/${cgroupName(JSON.parse(readFileSync(join(bed.directory, "testbed.json"), "utf8")).id)}/${smuggled}`;
   await elsewhere("run", "--detach", "--cgroup", group, tagged, smuggled, ACCEPTANCE.tool, "wait");
@@ -87,7 +73,7 @@ async function othersAcknowledged(): Promise<void> {
 
 test("its node is marked, nothing is done to it, and its end is the marks' end", { timeout: 600_000 }, async () => {
   onTestFailed(() => {
-    for (const name of ["actuator", "agent-0", "verifier"]) console.error(`--- ${name}\n${tail(join(bed.directory, `${name}.log`), 40)}`);
+    for (const name of ["actuator-node-1", "agent-0", "verifier"]) console.error(`--- ${name}\n${tail(join(bed.directory, `${name}.log`), 40)}`);
   });
   const [agent] = stack.agents;
   if (!agent) throw new Error("no agent");
